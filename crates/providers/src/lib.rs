@@ -8,10 +8,14 @@ pub mod all;
 pub mod credentials;
 mod error;
 pub mod gate;
+mod generic;
 mod git;
+mod gitea;
 mod http;
+mod private_docker_registry;
 pub mod provider;
 mod ssh;
+pub mod validate;
 
 pub use all::{ALL, find};
 pub use error::ProviderError;

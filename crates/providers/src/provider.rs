@@ -52,6 +52,9 @@ pub enum Format {
     GitUrl,
     /// A host name or address with an optional port.
     Authority,
+    /// The address of an image registry: host and optional port, or `https://host`, or
+    /// `http://host` for one without TLS. No path: image names carry only the host.
+    RegistryAddress,
     /// One or more PEM certificates.
     CertificatePem,
     /// A private key, OpenSSH or PKCS#8 PEM, without a passphrase.
@@ -105,6 +108,9 @@ pub struct Kind {
     pub credentials: &'static [&'static CredentialForm],
     /// What it can do.
     pub capabilities: &'static [Capability],
+    /// Whether there is a service that can be asked. Where there is none, nobody calls
+    /// [`Provider::verify`] and the health stays unverified: unclear is not success.
+    pub can_verify: bool,
 }
 
 /// Settings of a connection after validation: each field by its name, defaults filled in.

@@ -1,0 +1,1 @@
+//! What is planned for which operation, and the pure parts.

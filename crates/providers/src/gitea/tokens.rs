@@ -1,0 +1,84 @@
+//! Personal tokens minted from a user name and password, and taken back by name.
+//!
+//! Source: `POST` and `DELETE /users/{username}/tokens` of the API. Both take Basic
+//! authentication only, with the password or with a token that has the scope `write:user`.
+
+use keyferry_domain::secret::SecretString;
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::client::{Answer, Client};
+use crate::error::ProviderError;
+
+/// What Gitea answers to a mint; other fields are of no interest.
+#[derive(Deserialize)]
+struct MintedToken {
+    sha1: SecretString,
+}
+
+/// Mints a token. A refusal is final: what was planned is a token, so the stored password is not
+/// handed out in its place.
+pub(super) async fn mint(
+    client: &Client<'_>,
+    login: &str,
+    name: &str,
+    scopes: &[String],
+) -> Result<SecretString, ProviderError> {
+    let body = json!({"name": name, "scopes": scopes});
+    let answer =
+        client.call_basic(login, Method::POST, &["users", login, "tokens"], Some(&body)).await?;
+    match answer.status {
+        201 => {
+            let minted: MintedToken = answer.json()?;
+            if minted.sha1.expose().is_empty() {
+                return Err(ProviderError::Unexpected {
+                    reason: "the minted token is empty".to_owned(),
+                });
+            }
+            Ok(minted.sha1)
+        }
+        _ => Err(mint_refusal(client, &answer, &scopes.join(", "))),
+    }
+}
+
+/// Tries whether tokens can be minted and deleted, by deleting one that does not exist: Gitea
+/// checks the right before it looks for the token.
+pub(super) async fn check_mint(client: &Client<'_>, login: &str) -> Result<(), ProviderError> {
+    let path = ["users", login, "tokens", "keyferry-probe-that-does-not-exist"];
+    let answer = client.call_basic(login, Method::DELETE, &path, None).await?;
+    match answer.status {
+        204 | 404 => Ok(()),
+        _ => Err(mint_refusal(client, &answer, "any scope")),
+    }
+}
+
+fn mint_refusal(client: &Client<'_>, answer: &Answer, scopes: &str) -> ProviderError {
+    match client.refusal(answer, "the user") {
+        ProviderError::Rejected { reason } => ProviderError::Rejected {
+            reason: format!(
+                "no token with {scopes} can be minted: {reason}; a token in the password's place \
+                 needs the scope `write:user`, or store it as a credential of the kind `token`"
+            ),
+        },
+        ProviderError::NotFound { .. } => ProviderError::Misconfigured {
+            field: "username".to_owned(),
+            reason: format!("Gitea does not know a user `{}`", client.username()),
+        },
+        other => other,
+    }
+}
+
+/// Deletes a token; one that is not there is a success.
+pub(super) async fn delete(
+    client: &Client<'_>,
+    login: &str,
+    name: &str,
+) -> Result<(), ProviderError> {
+    let path = ["users", login, "tokens", name];
+    let answer = client.call_basic(login, Method::DELETE, &path, None).await?;
+    match answer.status {
+        204 | 404 => Ok(()),
+        _ => Err(client.refusal(&answer, "the token")),
+    }
+}
