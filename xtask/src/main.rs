@@ -1,2 +1,42 @@
-//! .
-fn main() {}
+//! The project's own commands: `cargo xtask check | test | peers | …`, behind `make`.
+//!
+//! It holds no product code: it starts cargo and the programs that tests need, and its own tests
+//! (`tidy`) hold the rules that a compiler cannot. Start at [`test`] for what CI runs.
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+mod check;
+mod packages;
+mod peers;
+mod steps;
+mod test;
+#[cfg(test)]
+mod tidy;
+mod workspace;
+
+/// The project's own commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Checks format, lints, walls, documents and licences.
+    Check,
+    /// Installs what tests need, checks, and runs every test on SQLite and PostgreSQL.
+    Test(test::Arguments),
+    /// Builds the servers that no package ships (Gitea) into the cache.
+    Peers,
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().command {
+        Command::Check => check::run(),
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Peers => peers::build(),
+    }
+}
