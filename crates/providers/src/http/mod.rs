@@ -11,4 +11,4 @@ mod request;
 
 pub(crate) use answer::Answer;
 pub(crate) use clean::clean;
-pub(crate) use request::{Http, Request};
+pub(crate) use request::Http;

@@ -123,12 +123,6 @@ impl Request {
         self
     }
 
-    /// Names another secret that their answer might repeat.
-    pub(crate) fn secret(mut self, secret: &SecretString) -> Self {
-        self.secrets.push(secret.clone());
-        self
-    }
-
     /// Sets a header. Not for secrets.
     pub(crate) fn header(mut self, name: &'static str, value: &'static str) -> Self {
         self.headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));

@@ -1,0 +1,338 @@
+//! One SSH connection and the commands run over it.
+//!
+//! Deadlines are the caller's: every method may be dropped at any await, which closes the
+//! connection.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use keyferry_domain::secret::SecretString;
+use russh::client::{self, AuthResult, Handle};
+use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate, decode_secret_key};
+use russh::{Channel, ChannelMsg, Disconnect, Preferred};
+
+use super::known_hosts::HostKeys;
+use crate::error::ProviderError;
+use crate::gate::Gate;
+use crate::http::clean;
+
+/// How much of a command's error output is kept.
+const STDERR_BYTES: usize = 8 << 10;
+
+/// Where to connect to, and as whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Address {
+    /// The host, without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// The user name.
+    pub username: String,
+}
+
+/// An authenticated connection.
+pub(crate) struct Session {
+    handle: Handle<HostCheck>,
+    host: String,
+}
+
+impl Session {
+    /// Connects through the gate, checks the host's key, and signs in. `field` is the setting that
+    /// holds the address.
+    pub(crate) async fn open(
+        gate: &Gate,
+        address: &Address,
+        private_key: &SecretString,
+        known_hosts: &str,
+        field: &str,
+    ) -> Result<Self, ProviderError> {
+        let Address { host, port, username } = address;
+        let keys = HostKeys::find(known_hosts, host, *port).map_err(|error| {
+            ProviderError::Misconfigured {
+                field: "known_hosts".to_owned(),
+                reason: error.to_string(),
+            }
+        })?;
+        let key = read_private_key(private_key)?;
+        let config = client::Config {
+            preferred: Preferred {
+                key: Cow::Owned(keys.algorithms()),
+                // What is compressed by the other side may grow without bounds here.
+                compression: Cow::Borrowed(&[russh::compression::NONE]),
+                ..Preferred::DEFAULT
+            },
+            nodelay: true,
+            ..client::Config::default()
+        };
+        let stream =
+            gate.connect(host, *port).await.map_err(|error| error.to_provider_error(field))?;
+        let mut handle = client::connect_stream(Arc::new(config), stream, HostCheck { keys })
+            .await
+            .map_err(|error| connect_error(error, host))?;
+        let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
+        match handle.authenticate_publickey(username, key).await {
+            Ok(AuthResult::Success) => Ok(Self { handle, host: host.clone() }),
+            Ok(AuthResult::Failure { .. }) => Err(ProviderError::Rejected {
+                reason: format!("`{host}` does not let `{username}` in with this key"),
+            }),
+            Err(error) => Err(lost(&error, host)),
+        }
+    }
+
+    /// Starts a command. Variables are a wish: servers ignore those they do not know.
+    pub(crate) async fn execute(
+        &self,
+        command: &str,
+        variables: &[(&str, &str)],
+    ) -> Result<Execution, ProviderError> {
+        let start = async {
+            let channel = self.handle.channel_open_session().await?;
+            for (name, value) in variables {
+                channel.set_env(false, *name, *value).await?;
+            }
+            channel.exec(true, command).await?;
+            Ok(channel)
+        };
+        let channel = start.await.map_err(|error: russh::Error| lost(&error, &self.host))?;
+        Ok(Execution {
+            channel,
+            host: self.host.clone(),
+            received: Vec::new(),
+            stderr: Vec::new(),
+            exit_status: None,
+        })
+    }
+
+    /// Says goodbye. Dropping the session closes it too, without a word.
+    pub(crate) async fn close(self) {
+        let goodbye = self.handle.disconnect(Disconnect::ByApplication, "", "en");
+        if let Err(error) = goodbye.await {
+            tracing::debug!(%error, "the connection was gone before the goodbye");
+        }
+    }
+}
+
+/// A running command.
+pub(crate) struct Execution {
+    channel: Channel<client::Msg>,
+    host: String,
+    received: Vec<u8>,
+    stderr: Vec<u8>,
+    exit_status: Option<u32>,
+}
+
+/// What was heard of a command.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// The part that was waited for.
+    Part(Vec<u8>),
+    /// It ended before; with its words on standard error.
+    Ended {
+        /// Its exit status, where it told.
+        exit_status: Option<u32>,
+        /// Its words, cleaned.
+        words: String,
+    },
+}
+
+impl Execution {
+    /// Sends bytes to the command.
+    pub(crate) async fn send(&self, bytes: Vec<u8>) -> Result<(), ProviderError> {
+        self.channel.data_bytes(bytes).await.map_err(|error| lost(&error, &self.host))
+    }
+
+    /// Tells the command that nothing more comes.
+    pub(crate) async fn finish(&self) -> Result<(), ProviderError> {
+        self.channel.eof().await.map_err(|error| lost(&error, &self.host))
+    }
+
+    /// Waits until `end_of_part` finds the end of a part in what has come, and returns that part.
+    /// More than `limit` bytes are an error.
+    pub(crate) async fn read_part(
+        &mut self,
+        limit: usize,
+        mut end_of_part: impl FnMut(&[u8]) -> Result<Option<usize>, ProviderError>,
+    ) -> Result<Heard, ProviderError> {
+        loop {
+            if let Some(end) = end_of_part(&self.received)? {
+                let rest = self.received.split_off(end);
+                return Ok(Heard::Part(std::mem::replace(&mut self.received, rest)));
+            }
+            match self.channel.wait().await {
+                Some(ChannelMsg::Data { data }) => {
+                    if self.received.len() + data.len() > limit {
+                        return Err(ProviderError::Unexpected {
+                            reason: format!("the answer is longer than {limit} bytes"),
+                        });
+                    }
+                    self.received.extend_from_slice(&data);
+                }
+                Some(ChannelMsg::ExtendedData { data, .. }) => {
+                    let room = STDERR_BYTES.saturating_sub(self.stderr.len());
+                    self.stderr.extend_from_slice(&data[..data.len().min(room)]);
+                }
+                Some(ChannelMsg::ExitStatus { exit_status }) => {
+                    self.exit_status = Some(exit_status);
+                }
+                Some(ChannelMsg::Failure) => {
+                    return Err(ProviderError::Refused {
+                        reason: format!("`{}` runs no commands for this key", self.host),
+                    });
+                }
+                Some(ChannelMsg::Close) | None => {
+                    return Ok(Heard::Ended {
+                        exit_status: self.exit_status,
+                        words: clean(&String::from_utf8_lossy(&self.stderr), &[]),
+                    });
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+/// Returns the text as one word for the shell on the other side.
+pub(crate) fn quote(word: &str) -> String {
+    // `!` as Git does it: inside of single quotes csh would still expand it.
+    let quoted = word.replace('\'', r"'\''").replace('!', r"'\!'");
+    format!("'{quoted}'")
+}
+
+/// Reads the key of the credential.
+fn read_private_key(text: &SecretString) -> Result<PrivateKey, ProviderError> {
+    let wrong = |reason: &str| ProviderError::Misconfigured {
+        field: "private_key".to_owned(),
+        reason: reason.to_owned(),
+    };
+    const RSA: &str = "RSA keys are not supported; use an Ed25519 or ECDSA key";
+    let text = text.expose();
+    if text.contains("-----BEGIN RSA PRIVATE KEY-----") {
+        return Err(wrong(RSA));
+    }
+    let key = decode_secret_key(text, None).map_err(|error| match error {
+        russh::keys::Error::KeyIsEncrypted => {
+            wrong("it is protected by a passphrase; give a key without one")
+        }
+        _ if text.contains("ENCRYPTED") => {
+            wrong("it is protected by a passphrase; give a key without one")
+        }
+        _ => wrong("it is not a private key in OpenSSH or PKCS#8 PEM"),
+    })?;
+    match key.algorithm() {
+        russh::keys::Algorithm::Ed25519 | russh::keys::Algorithm::Ecdsa { .. } => Ok(key),
+        russh::keys::Algorithm::Rsa { .. } => Err(wrong(RSA)),
+        _ => Err(wrong("keys of this kind are not supported; use an Ed25519 or ECDSA key")),
+    }
+}
+
+/// Compares the host's key with the lines of `known_hosts`.
+struct HostCheck {
+    keys: HostKeys,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+enum ConnectError {
+    /// The host shows a key that nobody has confirmed.
+    #[error("the host key is not known: {fingerprint}")]
+    HostKey {
+        /// The key's fingerprint.
+        fingerprint: String,
+    },
+    /// Anything else.
+    #[error(transparent)]
+    Ssh(#[from] russh::Error),
+}
+
+impl client::Handler for HostCheck {
+    type Error = ConnectError;
+
+    async fn check_server_key(
+        &mut self,
+        shown: &PublicKeyOrCertificate,
+    ) -> Result<bool, ConnectError> {
+        match shown {
+            PublicKeyOrCertificate::PublicKey { key, .. } if self.keys.accept(key) => Ok(true),
+            PublicKeyOrCertificate::PublicKey { key, .. } => Err(ConnectError::HostKey {
+                fingerprint: key.fingerprint(russh::keys::HashAlg::Sha256).to_string(),
+            }),
+            PublicKeyOrCertificate::Certificate(_) => Err(ConnectError::HostKey {
+                fingerprint: "a certificate, which was not asked for".to_owned(),
+            }),
+        }
+    }
+}
+
+fn connect_error(error: ConnectError, host: &str) -> ProviderError {
+    match error {
+        ConnectError::HostKey { fingerprint } => ProviderError::Misconfigured {
+            field: "known_hosts".to_owned(),
+            reason: format!(
+                "`{host}` shows another key than the lines say: {fingerprint}; if its key was \
+                 changed on purpose, replace the lines, else someone is in between"
+            ),
+        },
+        ConnectError::Ssh(russh::Error::NoCommonAlgo {
+            kind: russh::AlgorithmKind::Key, ..
+        }) => ProviderError::Misconfigured {
+            field: "known_hosts".to_owned(),
+            reason: format!(
+                "`{host}` has no key of the kinds that the lines name; give its Ed25519 or ECDSA key"
+            ),
+        },
+        ConnectError::Ssh(russh::Error::NoCommonAlgo { kind, .. }) => ProviderError::Unavailable {
+            reason: format!("`{host}` and Keyferry have no {kind:?} algorithm in common"),
+        },
+        ConnectError::Ssh(error) => lost(&error, host),
+    }
+}
+
+/// The connection failed. Only kinds of failure are told, not what the other side sent.
+fn lost(error: &russh::Error, host: &str) -> ProviderError {
+    let reason = match error {
+        russh::Error::IO(error) => error.kind().to_string(),
+        russh::Error::ChannelOpenFailure(_) => "it opens no channel".to_owned(),
+        russh::Error::Version => "it does not speak SSH".to_owned(),
+        russh::Error::Disconnect | russh::Error::HUP | russh::Error::SendError => {
+            "it closed the connection".to_owned()
+        }
+        _ => "the SSH connection failed".to_owned(),
+    };
+    tracing::debug!(%error, host, "ssh");
+    ProviderError::Unavailable { reason: format!("`{host}`: {reason}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_stay_one_word_for_the_remote_shell() {
+        for (word, quoted) in [
+            ("/team/app", "'/team/app'"),
+            ("/a'; rm -rf /'", r"'/a'\''; rm -rf /'\'''"),
+            ("/a!b", r"'/a'\!'b'"),
+            ("/$(id)`id`", "'/$(id)`id`'"),
+        ] {
+            assert_eq!(quote(word), quoted);
+        }
+    }
+
+    #[test]
+    fn keys_that_cannot_be_used_are_refused_with_what_to_do() {
+        for (text, hint) in [
+            ("hello", "PEM"),
+            ("-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----\n", "RSA"),
+            (
+                "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+                "passphrase",
+            ),
+        ] {
+            let error = read_private_key(&text.into()).unwrap_err();
+            assert!(
+                matches!(&error, ProviderError::Misconfigured { field, .. } if field == "private_key")
+            );
+            assert!(error.to_string().contains(hint), "{error}");
+        }
+    }
+}
