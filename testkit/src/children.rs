@@ -298,15 +298,15 @@ impl Drop for Child {
 
 /// Starts a server on a free port, and on another one when the first was taken meanwhile.
 pub fn start_on_free_port<T>(start: impl Fn(u16) -> Result<T>) -> Result<T> {
-    const TRIES: usize = 3;
-    let mut last = None;
-    for _ in 0..TRIES {
+    const TRIES: usize = 5;
+    for _ in 1..TRIES {
         match start(crate::ports::free_port()) {
-            Ok(server) => return Ok(server),
-            Err(error) => last = Some(error),
+            // All of them say it in these words, which are the system's (EADDRINUSE).
+            Err(error) if format!("{error:#}").contains("in use") => {}
+            answer => return answer,
         }
     }
-    Err(last.unwrap_or_else(|| anyhow!("no server was started")))
+    start(crate::ports::free_port())
 }
 
 /// Says whether something accepts connections on loopback's `port`.
@@ -364,6 +364,22 @@ mod tests {
         let error = child.wait_ready::<()>(LIMIT, || Ok(None)).unwrap_err();
         assert!(format!("{error:#}").contains("no such port"), "{error:#}");
         assert_eq!(child.wait(LIMIT).unwrap(), 3);
+    }
+
+    #[test]
+    fn a_taken_port_is_tried_again_and_nothing_else_is() {
+        let tries = std::cell::Cell::new(0);
+        let count = |words: &'static str, until: i32| {
+            let start = |_| {
+                tries.set(tries.get() + 1);
+                if tries.get() == until { Ok(()) } else { Err(anyhow!(words)) }
+            };
+            tries.set(0);
+            (start_on_free_port(start).is_ok(), tries.get())
+        };
+        assert_eq!(count("bind: Address already in use", 2), (true, 2));
+        assert_eq!(count("bind: Address already in use", 99), (false, 5));
+        assert_eq!(count("no such file", 2), (false, 1));
     }
 
     #[test]

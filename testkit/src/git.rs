@@ -95,6 +95,9 @@ pub fn make_sample(git: &Git, path: &Path) -> Result<()> {
     let work = work.path().to_string_lossy().into_owned();
     let bare = path.to_string_lossy().into_owned();
     git.run(["init", "--quiet", "--bare", &bare])?;
+    // Off by default, and on at every forge: clones without blobs.
+    git.run(["-C", &bare, "config", "uploadpack.allowFilter", "true"])?;
+    git.run(["-C", &bare, "config", "uploadpack.allowAnySHA1InWant", "true"])?;
     git.run(["clone", "--quiet", &bare, &work])?;
     let commit = |name: &str, text: &str, message: &str| -> Result<()> {
         let file = Path::new(&work).join(name);

@@ -97,13 +97,16 @@ impl ImageClient {
         Ok(command)
     }
 
-    /// Returns the tags of `repository`, `localhost:5000/team/app` for instance.
+    /// Returns the tags of `repository` in order, `localhost:5000/team/app` for instance.
     pub fn tags(&self, repository: &str) -> Result<Vec<String>> {
         let mut command = self.command(["list-tags"]);
         let found = run(command.args(self.tls("")).arg(format!("docker://{repository}")))?;
         let found: serde_json::Value = serde_json::from_slice(&found.stdout)?;
         let tags = found["Tags"].as_array().context("no tags in the answer")?;
-        Ok(tags.iter().filter_map(|tag| tag.as_str()).map(str::to_owned).collect())
+        let mut tags: Vec<String> =
+            tags.iter().filter_map(|tag| tag.as_str()).map(str::to_owned).collect();
+        tags.sort();
+        Ok(tags)
     }
 }
 

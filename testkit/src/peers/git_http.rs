@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use rustix::process::Signal;
 
 use super::write_password_file;
 use crate::children::{Child, Start, accepts, start_on_free_port};
-use crate::{Authority, Git, Scratch, ServerCertificate, find_program, git};
+use crate::{Authority, Git, Scratch, ServerCertificate, find_program, git, wait_until};
 
 /// What this peer needs on the machine.
 pub const PROGRAMS: &[&str] =
@@ -101,13 +102,21 @@ impl GitHttp {
     }
 
     /// Returns the requests so far, a line each: user, method, path, status, bytes sent.
-    pub fn requests(&self) -> String {
-        std::fs::read_to_string(self.scratch.join("access.log")).unwrap_or_default()
+    pub fn requests(&self) -> Result<String> {
+        let read = |name| std::fs::read_to_string(self.scratch.join(name)).unwrap_or_default();
+        // It keeps lines back until its buffer is full or it is told to change files.
+        let changes = || read("error.log").matches("logfiles cycled").count();
+        let before = changes();
+        self.server.signal(Signal::HUP)?;
+        wait_until("lighttpd's lines", Duration::from_secs(10), || {
+            Ok((changes() > before).then(|| read("access.log")))
+        })
     }
 
     /// Returns everything that the server wrote, for a hunt after secrets.
-    pub fn log(&self) -> String {
-        self.server.log() + &self.requests()
+    pub fn log(&self) -> Result<String> {
+        let errors = std::fs::read_to_string(self.scratch.join("error.log"))?;
+        Ok(self.server.log() + &self.requests()? + &errors)
     }
 
     fn git(&self) -> Result<Git> {

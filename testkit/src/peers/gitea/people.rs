@@ -137,7 +137,9 @@ impl Gitea {
     pub fn create_full_token(&self, user: &User, name: &str) -> Result<String> {
         let arguments = ["admin", "user", "generate-access-token", "--raw", "--scopes", "all"];
         let more = ["--username", user.name.as_str(), "--token-name", name];
-        self.command_line(&[&arguments[..], &more].concat())
+        let said = self.command_line(&[&arguments[..], &more].concat())?;
+        // As root it prints a warning first.
+        Ok(said.lines().last().context("Gitea printed no token")?.to_owned())
     }
 }
 

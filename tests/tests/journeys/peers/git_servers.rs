@@ -37,8 +37,9 @@ fn git_over_http_serves_who_has_the_password() -> Result<()> {
         git.run(["-C", "partial.git", "rev-list", "--objects", "--missing=print", "main"])?;
     assert!(missing.lines().any(|line| line.starts_with('?')), "{missing}");
 
-    assert!(server.requests().contains("ci POST /git/team/app.git/git-upload-pack 200"));
-    password.assert_absent_in("the server's log", server.log());
+    let requests = server.requests()?;
+    assert!(requests.contains("ci POST /git/team/app.git/git-upload-pack 200"), "{requests}");
+    password.assert_absent_in("the server's log", server.log()?);
     Ok(())
 }
 
