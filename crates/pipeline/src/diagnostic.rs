@@ -161,14 +161,26 @@ static PAIR: LazyLock<Option<Regex>> =
 /// The value of a key that is called like a secret.
 static SECRET_VALUE: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(
-        r#"(?i)(?:password|passwd|passphrase|secret|token|webhook|api_?key|private_?key)["']?\s*[:=]\s*(?P<secret>[^\s,}][^,}]*)"#,
+        r#"(?i)(?:password|passwd|passphrase|secret|token|webhook|api_?key|private_?key)["']?\s*[:=]\s*(?P<secret>"[^"]*"|'[^']*'|[^\s,}'"][^,}'"]*)"#,
     )
     .ok()
 });
 
+/// A line that speaks of a secret without holding it in the same key.
+static SECRET_WORD: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"(?i)password|passwd|passphrase|secret|token|api_?key|private_?key|encrypted").ok()
+});
+
+/// The value of a variable.
+static VARIABLE_VALUE: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r#"(?i)\bvalue["']?\s*:\s*(?P<secret>"[^"]*"|'[^']*'|[^\s,}'"][^,}'"]*)"#).ok()
+});
+
 fn secret_ranges(line: &str) -> Vec<Range<usize>> {
+    let is_secret = SECRET_WORD.as_ref().is_some_and(|pattern| pattern.is_match(line));
     let mut ranges: Vec<Range<usize>> = [&USER_INFO, &PAIR, &SECRET_VALUE]
         .into_iter()
+        .chain(is_secret.then_some(&VARIABLE_VALUE))
         .filter_map(|pattern| pattern.as_ref())
         .flat_map(|pattern| pattern.captures_iter(line))
         .filter_map(|found| found.name("secret"))
@@ -203,15 +215,19 @@ fn redact_at(line: &str, place: usize) -> (String, usize) {
     (out, moved)
 }
 
-/// Returns what a user wrote, in backticks, cut to a readable length and without passwords.
-pub(crate) fn quote(text: &str) -> String {
-    let shown: String = redact_at(text, 0)
+/// Returns what a user wrote, cut to a readable length, on one line and without passwords.
+pub(crate) fn clean(text: &str) -> String {
+    redact_at(text, 0)
         .0
         .chars()
         .map(|one| if one.is_control() { ' ' } else { one })
         .take(80)
-        .collect();
-    format!("`{shown}`")
+        .collect()
+}
+
+/// Returns [`clean`] text in backticks.
+pub(crate) fn quote(text: &str) -> String {
+    format!("`{}`", clean(text))
 }
 
 /// Returns the names most like `text`, nearest first, at most three.
@@ -255,6 +271,12 @@ mod tests {
             shown("{password: hunter2, foo: 1}", 21),
             ("{password: ****, foo: 1}".to_owned(), 17)
         );
+        assert_eq!(
+            shown("- {key: P, value: hunter2, isEncrypted: true}", 28).0,
+            "- {key: P, value: ****, isEncrypted: true}"
+        );
+        assert_eq!(shown("password: 'hunter2, hunter2'", 1).0, "password: ****");
+        assert_eq!(shown("- {key: P, value: plain}", 1).0, "- {key: P, value: plain}");
         assert_eq!(shown("a: ssh://git@h/x", 4), ("a: ssh://git@h/x".to_owned(), 3));
         assert_eq!(quote("https://u:hunter2@h/x"), "`https://****@h/x`");
     }

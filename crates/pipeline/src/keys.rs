@@ -20,6 +20,8 @@ pub(crate) struct Key {
     pub(crate) support: Support,
     /// One sentence for editors.
     pub(crate) help: &'static str,
+    /// What to do instead of a key that is not run.
+    pub(crate) instead: Option<&'static str>,
 }
 
 /// What Keyferry does with a key.
@@ -59,7 +61,7 @@ pub(crate) enum Shape {
 impl Key {
     /// A key that does what it says.
     pub(crate) const fn new(name: &'static str, shape: Shape, help: &'static str) -> Self {
-        Self { name, aliases: &[], shape, support: Support::Runs, help }
+        Self { name, aliases: &[], shape, support: Support::Runs, help, instead: None }
     }
 
     /// Adds other spellings.
@@ -76,7 +78,14 @@ impl Key {
             shape: Shape::Any,
             support: Support::NotRun,
             help: "Known in Flow, not run yet.",
+            instead: None,
         }
+    }
+
+    /// Says what to do instead.
+    pub(crate) const fn instead(mut self, instead: &'static str) -> Self {
+        self.instead = Some(instead);
+        self
     }
 }
 

@@ -22,8 +22,12 @@ mod yaml;
 pub use definition::{Definition, JobKey};
 pub use diagnostic::Diagnostic;
 pub use masking::{Masker, Patterns};
-pub use places::{KnownConnection, Place};
-pub use plan::{JobPlan, RunInputs, RunPlan};
+pub use places::{ConnectionUse, KnownConnection, Place, PlaceKind, Purpose};
+pub use plan::{
+    CheckedOut, ConnectionPlan, JobPlan, PlanError, RunInputs, RunPlan, SourcePlan, StagePlan,
+    StepPlan, source_variables,
+};
 pub use schema::schema;
+pub use steps::StepKind;
 pub use substitution::substitute;
 pub use yaml::MAXIMUM_BYTES;

@@ -4,6 +4,7 @@
 //! the connection there; the broker stores the text's hash with the approval, and asks again when it
 //! changes. Names that only people read are left out, so renaming a job asks nobody.
 
+use keyferry_domain::connection::ConnectionId;
 use serde::Serialize;
 
 use crate::definition::{ConnectionName, Definition, Job, JobKey, Source, Variable};
@@ -61,13 +62,15 @@ pub enum Purpose {
     Command,
 }
 
-/// A connection that exists and that the author may name.
+/// A connection that exists in the organization.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownConnection {
     /// Its ID.
     pub id: String,
     /// Its type: `git`, `gitea`, …
     pub kind: String,
+    /// Whether the author may know of it. Others are no mistake, and are never suggested.
+    pub is_visible: bool,
 }
 
 /// Types of connection that open a Git repository.
@@ -160,14 +163,25 @@ impl Definition {
                 diagnostics.push(Diagnostic::new(&self.text, at, path, code, message, hint));
             }
         }
-        // A source's connection is named once in the text, and used by each step that changes it.
-        diagnostics.sort_by(|left, right| {
-            (left.line, left.column, &left.path).cmp(&(right.line, right.column, &right.path))
-        });
-        diagnostics.dedup_by(|later, first| {
-            (later.line, later.column, later.code) == (first.line, first.column, first.code)
-        });
-        diagnostics
+        sorted_once(diagnostics)
+    }
+
+    /// Checks what can be known of connection IDs without asking anyone: their spelling.
+    pub fn check_connection_spelling(&self) -> Vec<Diagnostic> {
+        let mut diagnostics = Vec::new();
+        for place in self.places() {
+            for usage in &place.connections {
+                if usage.id.parse::<ConnectionId>().is_ok() {
+                    continue;
+                }
+                let at = crate::diagnostic::Position { line: usage.line, column: usage.column };
+                let message = format!("{} cannot be a connection's ID", quote(&usage.id));
+                let hint = "an ID has 3 to 64 lower-case letters, digits and hyphens".to_owned();
+                let (path, code) = (place.path.clone(), code::UNKNOWN_CONNECTION);
+                diagnostics.push(Diagnostic::new(&self.text, at, path, code, message, Some(hint)));
+            }
+        }
+        sorted_once(diagnostics)
     }
 
     fn source_place(&self, source: &Source) -> Option<Place> {
@@ -252,6 +266,14 @@ impl Definition {
     }
 }
 
+/// Sorts by place. A source's connection is named once in the text and used by each step that
+/// changes it; it is told once.
+fn sorted_once(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    diagnostics.sort_by_key(|one| (one.line, one.column));
+    diagnostics.dedup_by_key(|one| (one.line, one.column, one.code));
+    diagnostics
+}
+
 /// Returns one spelling of the value: JSON with fields in the order of their declaration.
 fn canonical(value: &impl Serialize) -> String {
     // INVARIANT: the types above have text keys and no custom serialization, which cannot fail; an
@@ -276,8 +298,12 @@ fn unknown(usage: &ConnectionUse, known: &[KnownConnection]) -> Problem {
     let fitting = |connection: &&KnownConnection| {
         usage.purpose.kinds().is_none_or(|kinds| kinds.contains(&connection.kind.as_str()))
     };
-    let names = known.iter().filter(fitting).map(|connection| connection.id.as_str());
-    let message = format!("there is no connection {} that you may use", quote(&usage.id));
+    let names = known
+        .iter()
+        .filter(|one| one.is_visible)
+        .filter(fitting)
+        .map(|connection| connection.id.as_str());
+    let message = format!("there is no connection {}", quote(&usage.id));
     let hint = look_alikes(&usage.id, names.clone())
         .map(|id| format!("did you mean `{id}`?"))
         .or_else(|| did_you_mean(&usage.id, names));
@@ -319,7 +345,7 @@ fn wrong_kind(
     );
     let fitting: Vec<String> = known
         .iter()
-        .filter(|other| kinds.contains(&other.kind.as_str()))
+        .filter(|other| other.is_visible && kinds.contains(&other.kind.as_str()))
         .take(5)
         .map(|other| format!("`{}`", other.id))
         .collect();

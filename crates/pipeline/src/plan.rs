@@ -10,6 +10,7 @@ use keyferry_domain::connection::ConnectionId;
 use serde::{Deserialize, Serialize};
 
 use crate::definition::{Definition, Job, JobKey, Source, is_branch_name, is_variable_name};
+use crate::diagnostic::clean;
 use crate::places::Purpose;
 use crate::steps::StepKind;
 use crate::substitution::{UnknownVariable, substitute};
@@ -199,7 +200,7 @@ impl Definition {
         let variables = self.variables_of_run(inputs)?;
         for source_id in inputs.branches.keys() {
             if self.find_source(source_id).is_none() {
-                return Err(PlanError::UnknownSource { source_id: cut(source_id) });
+                return Err(PlanError::UnknownSource { source_id: clean(source_id) });
             }
         }
         let sources = self
@@ -233,7 +234,7 @@ impl Definition {
                 || name.starts_with("KEYFERRY_")
                 || name == "version";
             if is_reserved || !is_variable_name(name) || value.contains('\0') {
-                return Err(PlanError::InvalidVariable { name: cut(name) });
+                return Err(PlanError::InvalidVariable { name: clean(name) });
             }
             variables.insert(name.clone(), value.clone());
         }
@@ -358,7 +359,7 @@ fn plan_source(
         };
     if !is_branch_name(&branch) {
         let source_id = source.id.clone();
-        return Err(PlanError::InvalidBranch { source_id, branch: cut(&branch) });
+        return Err(PlanError::InvalidBranch { source_id, branch: clean(&branch) });
     }
     let connection = source.connection.as_ref().map(|one| connection_id(&one.text)).transpose()?;
     Ok(SourcePlan {
@@ -373,12 +374,7 @@ fn plan_source(
 }
 
 fn connection_id(text: &str) -> Result<ConnectionId, PlanError> {
-    text.parse().map_err(|_| PlanError::InvalidConnection { text: cut(text) })
-}
-
-/// Cuts a user's text to a readable length, on one line.
-fn cut(text: &str) -> String {
-    crate::diagnostic::quote(text).trim_matches('`').to_owned()
+    text.parse().map_err(|_| PlanError::InvalidConnection { text: clean(text) })
 }
 
 /// Writes `2026-01-31-12-00-00`, in UTC.

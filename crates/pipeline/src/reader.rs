@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::diagnostic::{Diagnostic, Position, code, did_you_mean, quote};
+use crate::diagnostic::{Diagnostic, Position, clean, code, did_you_mean, quote};
 use crate::keys::{Support, Table};
 use crate::yaml::{Name, Node, Value};
 
@@ -62,7 +62,7 @@ impl<'t> Reader<'t> {
 
     /// Reads something inside a key or id.
     pub(crate) fn inside<T>(&mut self, name: &str, read: impl FnOnce(&mut Self) -> T) -> T {
-        self.path.push(quote(name).trim_matches('`').to_owned());
+        self.path.push(clean(name));
         let result = read(self);
         self.path.pop();
         result
@@ -100,7 +100,8 @@ impl<'t> Reader<'t> {
             if key.support == Support::NotRun {
                 if !value.is_empty() {
                     let what = format!("`{}` of {}", key.name, table.what);
-                    self.inside(key.name, |reader| reader.not_run(name.at, &what, None));
+                    let hint = key.instead.map(str::to_owned);
+                    self.inside(key.name, |reader| reader.not_run(name.at, &what, hint));
                 }
             } else if fields.entries.insert(key.name, (name, value)).is_some() {
                 self.duplicate(name);
@@ -308,10 +309,5 @@ impl<'n> Fields<'n> {
     /// Returns where a key's value stands, else the mapping.
     pub(crate) fn place(&self, key: &str) -> Position {
         self.get(key).map_or(self.at, |node| node.at)
-    }
-
-    /// Returns the keys that are there, with where they stand.
-    pub(crate) fn names(&self) -> impl Iterator<Item = (&'static str, Position)> {
-        self.entries.iter().map(|(key, (name, _))| (*key, name.at))
     }
 }

@@ -79,9 +79,9 @@ impl Node {
 }
 
 /// Parses one document. There is at most one diagnostic: a parser cannot go on after an error.
-pub(crate) fn parse(text: &str) -> Result<Node, Diagnostic> {
+pub(crate) fn parse(text: &str) -> Result<Node, Box<Diagnostic>> {
     let fail = |at: Position, code, message: String| {
-        Err(Diagnostic::new(text, at, String::new(), code, message, None))
+        Err(Box::new(Diagnostic::new(text, at, String::new(), code, message, None)))
     };
     if text.len() > MAXIMUM_BYTES {
         let message =
@@ -144,12 +144,14 @@ fn is_budget(error: &serde_saphyr::Error) -> bool {
 
 /// Returns the parser's words without the place, which the diagnostic carries itself.
 fn message(error: &serde_saphyr::Error) -> String {
+    if matches!(error.without_snippet(), serde_saphyr::Error::MultipleDocuments { .. }) {
+        return "the text holds several YAML documents; a pipeline is one".to_owned();
+    }
     let text = error.without_snippet().to_string();
     let first = text.lines().next().unwrap_or_default();
     let words = first.split(" at line ").next().unwrap_or(first).trim();
     let words = words.strip_prefix("error: ").unwrap_or(words);
-    let shown = crate::diagnostic::quote(words);
-    format!("read the text as YAML: {}", shown.trim_matches('`'))
+    format!("cannot read the text as YAML: {}", crate::diagnostic::clean(words))
 }
 
 fn position(location: Location) -> Position {
@@ -278,6 +280,8 @@ impl<'de> Deserialize<'de> for Raw {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     fn text_of(node: &Node, key: &str) -> (String, Position) {
@@ -323,7 +327,7 @@ mod tests {
         let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
         for level in 1..12 {
             let refs = vec![format!("*a{}", level - 1); 9].join(", ");
-            bomb.push_str(&format!("a{level}: &a{level} [{refs}]\n"));
+            writeln!(bomb, "a{level}: &a{level} [{refs}]").unwrap();
         }
         assert_eq!(parse(&bomb).unwrap_err().code, code::BUDGET);
         let deep = format!("a: {}{}", "[".repeat(5_000), "]".repeat(5_000));

@@ -146,7 +146,7 @@ impl Definition {
             reader.not_run(at, "rendering a pipeline as a template", None);
             return Err(reader.into_diagnostics());
         }
-        let node = crate::yaml::parse(text).map_err(|one| vec![one])?;
+        let node = crate::yaml::parse(text).map_err(|one| vec![*one])?;
         let definition = tables::read_pipeline(&mut reader, &node, text);
         let diagnostics = reader.into_diagnostics();
         if diagnostics.is_empty() { Ok(definition) } else { Err(diagnostics) }

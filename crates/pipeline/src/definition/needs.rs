@@ -69,22 +69,27 @@ pub(super) fn refuse_cycles(
         }
         left.retain(|key, _| !ready.contains(key));
     }
-    let Some(first) = jobs.iter().position(|job| left.contains_key(&JobKey::new(stage, &job.id)))
-    else {
-        return;
-    };
-    let circle = circle(stage, &jobs[first].id, &left);
-    let names: Vec<String> = circle.iter().map(|key| quote(key.as_str())).collect();
-    let Some((name, _)) = entries.get(first) else { return };
-    reader.inside(&name.text, |reader| {
+    let mut reported: BTreeSet<JobKey> = BTreeSet::new();
+    for (job, (name, _)) in jobs.iter().zip(entries) {
+        let key = JobKey::new(stage, &job.id);
+        if !left.contains_key(&key) {
+            continue;
+        }
+        let circle = circle(&key, &left);
+        // A job that only waits for a circle is no part of it, and each circle is told once.
+        if !circle.contains(&key) || circle.iter().any(|key| reported.contains(key)) {
+            continue;
+        }
+        let names: Vec<String> = circle.iter().map(|key| quote(key.as_str())).collect();
         let message = format!("these jobs wait for each other: {}", names.join(" → "));
-        reader.note(name.at, code::CYCLE, message);
-    });
+        reader.inside(&name.text, |reader| reader.note(name.at, code::CYCLE, message));
+        reported.extend(circle);
+    }
 }
 
 /// Follows the first need of each job until one comes twice.
-fn circle(stage: &str, job: &str, left: &BTreeMap<JobKey, BTreeSet<JobKey>>) -> Vec<JobKey> {
-    let mut path = vec![JobKey::new(stage, job)];
+fn circle(job: &JobKey, left: &BTreeMap<JobKey, BTreeSet<JobKey>>) -> Vec<JobKey> {
+    let mut path = vec![job.clone()];
     while let Some(next) = path
         .last()
         .and_then(|key| left.get(key))

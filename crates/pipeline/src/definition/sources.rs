@@ -142,11 +142,10 @@ fn read_endpoint(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<String>
         }
         match SafeUrl::parse_git(&text) {
             Ok(url) => Some(url.as_str().to_owned()),
-            Err(error @ InvalidUrl::HasUserInfo) => {
+            Err(InvalidUrl::HasUserInfo) => {
                 let message = "the endpoint has a user name or password in it";
                 let hint = "remove it, put it into a credential, and name the connection in \
                             `certificate`";
-                let _ = error;
                 reader.note_with(at, code::URL_HAS_PASSWORD, message, Some(hint.to_owned()));
                 None
             }
@@ -166,8 +165,8 @@ pub(crate) fn is_branch_name(text: &str) -> bool {
         && text.len() <= 250
         && !text.starts_with(['-', '/', '.'])
         && !text.ends_with(['/', '.'])
-        && !["..", "//", "@{", "/.", ".lock/"].iter().any(|bad| text.contains(bad))
-        && !text.ends_with(".lock")
+        && !["..", "//", "@{", "/."].iter().any(|bad| text.contains(bad))
+        && text.split('/').all(|part| part.strip_suffix(".lock").is_none())
         && text != "@"
         && !text
             .chars()
@@ -193,13 +192,13 @@ fn read_certificate(reader: &mut Reader<'_>, node: &Node) -> Option<ConnectionNa
     match kind.as_deref() {
         Some("usernamePassword") => has_password_note(reader, &fields),
         None | Some("") if has_password => has_password_note(reader, &fields),
-        None | Some("") | Some("serviceConnection") => {
+        None | Some("" | "serviceConnection") => {
             if has_password {
                 return has_password_note(reader, &fields);
             }
             let text = reader.required(&fields, "serviceConnection")?;
             let at = fields.place("serviceConnection");
-            reader.inside("serviceConnection", |reader| connection_name(reader, text, at))
+            reader.inside("serviceConnection", |reader| connection_name(reader, &text, at))
         }
         Some(other) => {
             let message = format!("{} is not a type of certificate", quote(other));
@@ -220,9 +219,10 @@ fn has_password_note(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Con
 /// Takes a connection's ID as it is written; whether it exists is checked elsewhere.
 pub(crate) fn connection_name(
     reader: &mut Reader<'_>,
-    text: String,
+    text: &str,
     at: crate::diagnostic::Position,
 ) -> Option<ConnectionName> {
-    let text = text.trim().to_owned();
-    reader.literal(&text, at, "a connection's ID").then_some(ConnectionName { text, at })
+    let text = text.trim();
+    let is_literal = reader.literal(text, at, "a connection's ID");
+    is_literal.then(|| ConnectionName { text: text.to_owned(), at })
 }

@@ -19,9 +19,11 @@ pub(crate) static PIPELINE: Table = Table {
         ),
         Key::new("variables", Shape::List(&VARIABLE), "Variables that every job sees."),
         Key::new("stages", Shape::Each(&STAGE), "Stages, which run one after another."),
-        Key::not_run("variableGroups"),
+        Key::not_run("variableGroups")
+            .instead("write the values under `variables`; secrets belong into a connection of type `generic`"),
         Key::not_run("concurrencyConfig"),
-        Key::not_run("cache"),
+        Key::not_run("cache")
+            .instead("remove it; jobs start with an empty folder"),
         Key::not_run("mountDirs"),
         Key::not_run("plugins"),
         Key::not_run("triggers"),
@@ -48,7 +50,8 @@ pub(crate) static SOURCE: Table = Table {
         Key::new("submodule", Shape::Boolean, "Whether submodules are cloned too.")
             .or(&["submodules"]),
         Key::new("certificate", Shape::Map(&CERTIFICATE), "The connection that opens it."),
-        Key::not_run("triggerEvents"),
+        Key::not_run("triggerEvents")
+            .instead("no push starts a run yet: remove it, and start runs by the API or the command line; filters may stay"),
     ],
 };
 
@@ -105,11 +108,13 @@ pub(crate) static JOB: Table = Table {
         Key::new("condition", Shape::Text, "When it runs: `\"${NAME}\" == \"value\"`."),
         Key::new("sourceOption", Shape::Texts, "Sources to download; all when absent."),
         Key::new("steps", Shape::Each(&crate::steps::STEP), "Steps, one after another."),
-        Key::not_run("component"),
+        Key::not_run("component")
+            .instead("write `steps` instead"),
         Key::not_run("with"),
         Key::not_run("plugins"),
         Key::not_run("cache"),
-        Key::not_run("container"),
+        Key::not_run("container")
+            .instead("the job runs on the machine of its runner: remove it, and install what the job needs there"),
         Key::not_run("strategy"),
     ],
 };
@@ -122,8 +127,10 @@ pub(crate) static RUNS_ON: Table = Table {
         // The local executor is what Flow calls a VM environment.
         Key::new("vm", Shape::Boolean, "Whether the job runs outside a container; always so."),
         Key::new("instanceType", Shape::OneOf(INSTANCE_TYPES), "The machine's size; no effect."),
-        Key::not_run("container"),
-        Key::not_run("labels"),
+        Key::not_run("container")
+            .instead("the job runs on the machine of its runner: remove it, and install what the job needs there"),
+        Key::not_run("labels")
+            .instead("remove it; any runner takes the job"),
         Key::not_run("os"),
         Key::not_run("arch"),
     ],
@@ -148,7 +155,8 @@ pub(super) fn read_pipeline(reader: &mut Reader<'_>, node: &Node, text: &str) ->
         stages: Vec::new(),
         text: text.to_owned(),
     };
-    if fields.get("stages").is_none_or(Node::is_empty) {
+    let is_mapping = matches!(node.value, Value::Map(_) | Value::Null);
+    if is_mapping && fields.get("stages").is_none_or(Node::is_empty) {
         let message = "`stages` is missing: a pipeline has at least one stage";
         reader.note(fields.place("stages"), code::MISSING_KEY, message);
     }

@@ -1,5 +1,7 @@
 //! What runs after what, for hand-written and for random pipelines.
 
+use std::fmt::Write as _;
+
 use keyferry_domain::Timestamp;
 use keyferry_domain::run::{JobState, RunState};
 use proptest::prelude::*;
@@ -14,12 +16,14 @@ const NOW: Timestamp = Timestamp::from_millis(1_764_153_000_000);
 fn plan(stages: &[&[(&str, &str, &str)]]) -> RunPlan {
     let mut text = "stages:\n".to_owned();
     for (number, jobs) in stages.iter().enumerate() {
-        text.push_str(&format!("  s{number}:\n    jobs:\n"));
+        writeln!(text, "  s{number}:\n    jobs:").unwrap();
         for (id, needs, condition) in *jobs {
-            text.push_str(&format!(
+            writeln!(
+                text,
                 "      {id}:\n        needs: [{needs}]\n        condition: '{condition}'\n        \
-                 steps: {{a: {{step: Command, with: {{run: x}}}}}}\n"
-            ));
+                 steps: {{a: {{step: Command, with: {{run: x}}}}}}"
+            )
+            .unwrap();
         }
     }
     Definition::parse(&text)
@@ -211,7 +215,7 @@ fn random_plan() -> impl Strategy<Value = RunPlan> {
     prop::collection::vec(prop::collection::vec(job, 1..5), 1..4).prop_map(|stages| {
         let mut text = "stages:\n".to_owned();
         for (number, jobs) in stages.iter().enumerate() {
-            text.push_str(&format!("  s{number}:\n    jobs:\n"));
+            writeln!(text, "  s{number}:\n    jobs:").unwrap();
             for (index, (needs, condition)) in jobs.iter().enumerate() {
                 // Earlier jobs of this stage only, so that there is no circle.
                 let needs: Vec<String> = needs
@@ -219,11 +223,13 @@ fn random_plan() -> impl Strategy<Value = RunPlan> {
                     .filter(|_| index > 0)
                     .map(|need| format!("j{}", need.index(index.max(1))))
                     .collect();
-                text.push_str(&format!(
+                writeln!(
+                    text,
                     "      j{index}: {{needs: [{}], condition: '{condition}', steps: {{a: {{step: \
-                     Command, with: {{run: x}}}}}}}}\n",
+                     Command, with: {{run: x}}}}}}}}",
                     needs.join(", ")
-                ));
+                )
+                .unwrap();
             }
         }
         Definition::parse(&text).unwrap().plan(&RunInputs::default()).unwrap()

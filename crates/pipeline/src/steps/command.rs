@@ -94,11 +94,14 @@ fn read_connections(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Vec<StepCon
                 reader.id(name, "a connection's name in this step");
                 let text = reader.inside(&name.text, |reader| reader.text(node));
                 let Some(text) = text.filter(|text| !text.trim().is_empty()) else {
+                    if !node.is_empty() {
+                        return None;
+                    }
                     let message = format!("the ID of {} is missing", quote(&name.text));
                     reader.note(name.at, code::MISSING_KEY, message);
                     return None;
                 };
-                connection_at(reader, &name.text, &name.text, text, node.at)
+                connection_at(reader, &name.text, &name.text, &text, node.at)
             })
             .collect()
     })

@@ -115,26 +115,22 @@ impl Context<'_> {
     /// Reads `source`: any source of the pipeline, downloaded or not; the job's workspace when absent.
     fn source_of(&self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<String> {
         let ids = self.definition.sources.iter().map(|source| source.id.as_str());
-        match reader.text_of(fields, "source").filter(|text| !text.is_empty()) {
-            Some(text) => {
-                if !ids.clone().any(|id| id == text) {
-                    let at = fields.place("source");
-                    reader.inside("source", |reader| {
-                        unknown_reference(reader, at, "source", &text, ids);
-                    });
-                }
-                Some(text)
+        let chosen = reader.text_of(fields, "source").filter(|text| !text.is_empty());
+        if let Some(text) = chosen {
+            if !ids.clone().any(|id| id == text) {
+                let at = fields.place("source");
+                reader.inside("source", |reader| {
+                    unknown_reference(reader, at, "source", &text, ids);
+                });
             }
-            None => {
-                let default = self.workspace.or(self.definition.default_workspace.as_deref());
-                if default.is_none() {
-                    let message =
-                        "`source` is missing, and the job has no workspace to take it from";
-                    reader.note(fields.place("source"), code::MISSING_KEY, message);
-                }
-                default.map(str::to_owned)
-            }
+            return Some(text);
         }
+        let default = self.workspace.or(self.definition.default_workspace.as_deref());
+        if default.is_none() {
+            let message = "`source` is missing, and the job has no workspace to take it from";
+            reader.note(fields.place("source"), code::MISSING_KEY, message);
+        }
+        default.map(str::to_owned)
     }
 }
 
@@ -242,14 +238,14 @@ fn connection_of(
 ) -> Option<StepConnection> {
     let text = reader.required(fields, key)?;
     let at = fields.place(key);
-    connection_at(reader, key, key, text, at)
+    connection_at(reader, key, key, &text, at)
 }
 
 fn connection_at(
     reader: &mut Reader<'_>,
     key: &str,
     name: &str,
-    text: String,
+    text: &str,
     at: Position,
 ) -> Option<StepConnection> {
     let connection = reader
