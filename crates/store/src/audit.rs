@@ -136,14 +136,11 @@ pub async fn list(
     wanted: &AuditFilter,
     request: &PageRequest,
 ) -> Result<Page<AuditRecord>> {
-    let mut filter = match organization {
-        Some(organization) => Filter::organization(organization),
-        None => {
-            let mut filter = Filter::default();
-            filter.fixed("organization_id IS NULL");
-            filter
-        }
-    };
+    let mut filter = Filter::default();
+    match organization {
+        Some(organization) => filter.equal("organization_id", organization),
+        None => filter.fixed("organization_id IS NULL"),
+    }
     filter.equal_if("action", wanted.action.as_ref());
     filter.equal_if("actor_id", wanted.actor_id.as_ref());
     filter.equal_if("target_id", wanted.target_id.as_ref());

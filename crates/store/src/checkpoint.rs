@@ -41,11 +41,14 @@ pub(crate) fn spawn(engine: Weak<Engine>, options: SqliteConnectOptions) {
                 connection = options.connect().await.ok();
             }
             let Some(open) = connection.as_mut() else { continue };
-            let Ok(answer) =
-                sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(&mut *open).await
-            else {
-                connection = None;
-                continue;
+            let answer = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(&mut *open).await;
+            let answer = match answer {
+                Ok(answer) => answer,
+                Err(error) => {
+                    tracing::warn!(%error, "could not checkpoint the database; trying again");
+                    connection = None;
+                    continue;
+                }
             };
             seen = writes;
             if pages_in_log(&answer) > RESTART_PAGES

@@ -233,7 +233,7 @@ pub async fn touch(
 ) -> Result<()> {
     let sql = "UPDATE connections SET last_used_at = $3 WHERE organization_id = $1 AND id = $2 \
                AND (last_used_at IS NULL OR last_used_at < $4)";
-    let before = now.minus(std::time::Duration::from_secs(60));
+    let before = now.minus(std::time::Duration::from_mins(1));
     on.into().execute(sql.to_owned(), params![organization, id, now, before]).await.map(drop)
 }
 

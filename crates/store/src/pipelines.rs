@@ -173,8 +173,8 @@ pub async fn list(
     .await
 }
 
-/// Changes name or owner; returns the new version. A name that is taken is refused by the
-/// database, so look first.
+/// Changes name or owner; returns the new version. A name that is taken is
+/// [`crate::StoreError::AlreadyExists`]; a transaction cannot go on after that.
 pub async fn update(on: impl Into<On<'_>>, record: &PipelineRecord) -> Result<i64> {
     on.into().save_where(record, " AND deleted_at IS NULL").await
 }

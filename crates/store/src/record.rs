@@ -157,7 +157,12 @@ impl On<'_> {
             changes.join(", "),
             keys.join(" AND ")
         );
-        let rows = self.change(R::TABLE, sql, params).await?;
+        let rows = match self.change(R::TABLE, sql, params).await {
+            Err(error) if error.is_unique_violation() => {
+                return Err(StoreError::AlreadyExists { what: R::WHAT });
+            }
+            rows => rows?,
+        };
         match rows.first() {
             Some(row) => row.get("version"),
             None => Err(self.stale(record).await?),

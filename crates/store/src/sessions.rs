@@ -56,7 +56,7 @@ pub async fn list_by_user(
 pub async fn touch(on: impl Into<On<'_>>, id: &SessionId, now: Timestamp) -> Result<()> {
     let sql = "UPDATE sessions SET last_used_at = $2 \
                WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $3)";
-    let before = now.minus(std::time::Duration::from_secs(60));
+    let before = now.minus(std::time::Duration::from_mins(1));
     on.into().execute(sql.to_owned(), params![id, now, before]).await.map(drop)
 }
 

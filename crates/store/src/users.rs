@@ -45,8 +45,8 @@ pub async fn find_by_email(on: impl Into<On<'_>>, email: &str) -> Result<Option<
     on.into().select_one("WHERE email_folded = $1", params![fold(email)]).await
 }
 
-/// Changes a user; returns the new version. An address that someone else has is refused by the
-/// database, so look first.
+/// Changes a user; returns the new version. An address that someone else has is
+/// [`crate::StoreError::AlreadyExists`]; a transaction cannot go on after that.
 pub async fn update(on: impl Into<On<'_>>, record: &UserRecord) -> Result<i64> {
     on.into().save(record).await
 }

@@ -1,0 +1,66 @@
+//! Reading the audit record.
+
+use keyferry_domain::audit::{Outcome, Target};
+use keyferry_store::Journal;
+use keyferry_store::audit::{self, AuditFilter};
+
+use crate::journal::link;
+use crate::world::{each, page_after, page_of};
+
+#[tokio::test]
+async fn events_are_listed_newest_first_filtered_and_of_one_organization() {
+    each(async |world| {
+        let (one, two) = (world.organization_id(), world.organization_id());
+        let journal = Journal::start(world.store.clone(), "main", link);
+        let first = world.event(Some(&one), "lease.issue");
+        let mut second = world.event(Some(&one), "lease.refuse");
+        second.outcome = Outcome::Refused;
+        second.target = Some(Target::new("connection", "other"));
+        second.at = world.after(60);
+        let server = world.event(None, "server.start");
+        let elsewhere = world.event(Some(&two), "lease.issue");
+        for event in [&first, &second, &server, &elsewhere] {
+            journal.record(event.clone()).await.unwrap();
+        }
+        let found = async |wanted: AuditFilter| {
+            let page = audit::list(&world.store, Some(&one), &wanted, &page_of(9)).await.unwrap();
+            page.items.into_iter().map(|record| record.event).collect::<Vec<_>>()
+        };
+        let all = AuditFilter::default();
+        assert_eq!(found(all.clone()).await, [second.clone(), first.clone()]);
+        for wanted in [
+            AuditFilter { action: Some("lease.refuse".to_owned()), ..all.clone() },
+            AuditFilter { actor_id: second.actor.id.clone(), ..all.clone() },
+            AuditFilter { target_id: Some("other".to_owned()), ..all.clone() },
+            AuditFilter { outcome: Some(Outcome::Refused), ..all.clone() },
+            AuditFilter { request: Some(second.request.clone()), ..all.clone() },
+            AuditFilter { since: Some(second.at), ..all.clone() },
+        ] {
+            assert_eq!(found(wanted).await, [second.clone()]);
+        }
+        let before = AuditFilter { until: Some(second.at), ..all.clone() };
+        assert_eq!(found(before).await, [first.clone()]);
+        assert!(
+            found(AuditFilter { action: Some("lease".to_owned()), ..all.clone() }).await.is_empty()
+        );
+        let page = audit::list(&world.store, Some(&one), &all, &page_of(1)).await.unwrap();
+        let rest = page_after(1, page.next_cursor);
+        let rest = audit::list(&world.store, Some(&one), &all, &rest).await.unwrap();
+        assert_eq!(rest.items[0].event, first);
+        let whole = audit::list(&world.store, None, &all, &page_of(9)).await.unwrap();
+        assert_eq!(whole.items.into_iter().map(|r| r.event).collect::<Vec<_>>(), [server]);
+        journal.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_empty_chain_starts_from_the_first_hash() {
+    each(async |world| {
+        let head = audit::head(&world.store, "main").await.unwrap();
+        assert_eq!(head, (0, audit::FIRST_HASH.to_owned()));
+        assert!(audit::chains(&world.store).await.unwrap().is_empty());
+        assert!(audit::read_chain(&world.store, "main", 0, 9).await.unwrap().is_empty());
+    })
+    .await;
+}

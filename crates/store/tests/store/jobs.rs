@@ -1,0 +1,174 @@
+//! Jobs: claims, heartbeats, tokens.
+
+use std::collections::BTreeMap;
+
+use keyferry_domain::id::{OrganizationId, RunnerId};
+use keyferry_domain::run::{Isolation, JobState};
+use keyferry_store::jobs::{self, Claim};
+use keyferry_store::{StoreError, jobs::JobRecord};
+
+use crate::world::{World, each};
+
+fn claim(world: &World, organization: Option<&OrganizationId>) -> Claim {
+    let runner = world.runner_id();
+    Claim {
+        token_hash: format!("hash-for-{runner}"),
+        runner,
+        organization: organization.cloned(),
+        isolation: Isolation::Namespaces,
+        heartbeat_due_at: world.after(30),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn eight_runners_share_two_hundred_jobs_and_none_twice() {
+    each(async |world| {
+        let queued = world.queued_jobs(200).await;
+        let now = world.now();
+        let runners: Vec<_> = (0..8)
+            .map(|number| {
+                let (store, claim) = (world.store.clone(), claim(world, None));
+                let claim_of = move |turn: usize| Claim {
+                    token_hash: format!("hash-{number}-{turn}"),
+                    ..claim.clone()
+                };
+                tokio::spawn(async move {
+                    let mut ids = Vec::new();
+                    while let Some(job) =
+                        jobs::claim_job(&store, &claim_of(ids.len()), now).await.unwrap()
+                    {
+                        assert_eq!((job.state, job.version), (JobState::Running, 2));
+                        ids.push(job.id);
+                    }
+                    ids
+                })
+            })
+            .collect();
+        let mut claimed = Vec::new();
+        for runner in runners {
+            claimed.extend(runner.await.unwrap());
+        }
+        claimed.sort();
+        let mut expected: Vec<_> = queued.into_iter().map(|job| job.id).collect();
+        expected.sort();
+        assert_eq!(claimed, expected);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_runner_of_one_organization_gets_no_other_ones_job() {
+    each(async |world| {
+        let job = world.queued_jobs(1).await.remove(0);
+        let stranger = world.organization().await;
+        let now = world.now();
+        let other = jobs::claim_job(&world.store, &claim(world, Some(&stranger)), now).await;
+        assert_eq!(other.unwrap(), None);
+        let own = claim(world, Some(&job.organization_id));
+        let got = jobs::claim_job(&world.store, &own, now).await.unwrap().unwrap();
+        assert_eq!((got.id, got.runner_id), (job.id, Some(own.runner)));
+        assert_eq!(got.isolation, Some(Isolation::Namespaces));
+        assert_eq!(got.started_at, Some(now));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_job_that_waits_longest_comes_first_and_waiting_ones_never() {
+    each(async |world| {
+        let queued = world.queued_jobs(2).await;
+        let mut early = queued[1].clone();
+        early.queued_at = Some(world.now().minus(std::time::Duration::from_mins(1)));
+        jobs::update(&world.store, &early).await.unwrap();
+        let waiting = JobRecord {
+            id: world.job_id(),
+            key: "waiting".to_owned(),
+            state: JobState::Waiting,
+            queued_at: None,
+            ..queued[0].clone()
+        };
+        jobs::create(&world.store, &waiting).await.unwrap();
+        let mut order = Vec::new();
+        for _ in 0..3 {
+            let got = jobs::claim_job(&world.store, &claim(world, None), world.now()).await;
+            order.extend(got.unwrap().map(|job| job.id));
+        }
+        assert_eq!(order, [queued[1].id.clone(), queued[0].id.clone()]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_is_found_by_its_token_and_only_in_its_organization() {
+    each(async |world| {
+        let job = world.queued_jobs(1).await.remove(0);
+        let stranger = world.organization().await;
+        let claim = claim(world, None);
+        jobs::claim_job(&world.store, &claim, world.now()).await.unwrap();
+        let found = jobs::find_by_token(&world.store, &claim.token_hash).await.unwrap();
+        assert_eq!(found.map(|job| job.id), Some(job.id.clone()));
+        assert_eq!(jobs::find_by_token(&world.store, "other").await.unwrap(), None);
+        assert_eq!(jobs::find(&world.store, &stranger, &job.id).await.unwrap(), None);
+        let listed = jobs::list_by_run(&world.store, &stranger, &job.run_id).await.unwrap();
+        assert!(listed.is_empty());
+        assert!(jobs::find_anywhere(&world.store, &job.id).await.unwrap().is_some());
+        let same = JobRecord { id: world.job_id(), ..job.clone() };
+        let taken = jobs::create(&world.store, &same).await;
+        assert!(matches!(taken, Err(StoreError::AlreadyExists { what: "job" })));
+        let retry = JobRecord { attempt: 2, ..same };
+        jobs::create(&world.store, &retry).await.unwrap();
+        let listed = jobs::list_by_run(&world.store, &job.organization_id, &job.run_id).await;
+        let attempts: Vec<_> = listed.unwrap().iter().map(|job| job.attempt).collect();
+        assert_eq!(attempts, [1, 2]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn only_the_runner_that_has_a_running_job_keeps_it_alive() {
+    each(async |world| {
+        let job = world.queued_jobs(1).await.remove(0);
+        let (organization, id) = (&job.organization_id, &job.id);
+        let uses = BTreeMap::from([("staging".to_owned(), 3_u64)]);
+        let beat = async |runner: &RunnerId, organization: &OrganizationId| {
+            let due_at = world.after(90);
+            jobs::heartbeat(&world.store, organization, id, runner, due_at, &uses).await.unwrap()
+        };
+        let claim = claim(world, None);
+        assert!(!beat(&claim.runner, organization).await, "nobody has it yet");
+        jobs::claim_job(&world.store, &claim, world.now()).await.unwrap();
+        assert!(!beat(&world.runner_id(), organization).await);
+        assert!(!beat(&claim.runner, &world.organization().await).await);
+        assert!(beat(&claim.runner, organization).await);
+        let mut found = jobs::find(&world.store, organization, id).await.unwrap().unwrap();
+        assert_eq!((&found.uses, found.version), (&uses, 2));
+        found.state = JobState::Succeeded;
+        found.token_hash = None;
+        jobs::update(&world.store, &found).await.unwrap();
+        assert!(!beat(&claim.runner, organization).await, "it is over");
+        assert_eq!(jobs::find_by_token(&world.store, &claim.token_hash).await.unwrap(), None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_silent_runner_is_noticed_after_its_limit_and_one_server_ends_the_job() {
+    each(async |world| {
+        world.queued_jobs(2).await;
+        jobs::claim_job(&world.store, &claim(world, None), world.now()).await.unwrap();
+        let due = world.after(30);
+        let early = world.after(29);
+        let missed = jobs::jobs_with_missed_heartbeat(&world.store, early, 9).await.unwrap();
+        assert!(missed.is_empty());
+        let mut missed = jobs::jobs_with_missed_heartbeat(&world.store, due, 9).await.unwrap();
+        assert_eq!(missed.len(), 1);
+        let mut lost = missed.remove(0);
+        lost.state = JobState::Failed;
+        let (a, b) =
+            tokio::join!(jobs::update(&world.store, &lost), jobs::update(&world.store, &lost));
+        assert_eq!([a, b].iter().filter(|result| result.is_ok()).count(), 1);
+        let missed = jobs::jobs_with_missed_heartbeat(&world.store, due, 9).await.unwrap();
+        assert!(missed.is_empty());
+    })
+    .await;
+}

@@ -1,0 +1,37 @@
+//! Logs.
+
+use keyferry_store::run_logs::{self, LogChunkRecord};
+
+use crate::world::each;
+
+#[tokio::test]
+async fn a_chunk_that_is_sent_again_is_kept_once() {
+    each(async |world| {
+        let (organization, job) = (world.organization_id(), world.job_id());
+        let chunk = |sequence: i64, text: &str| LogChunkRecord {
+            organization_id: organization.clone(),
+            job_id: job.clone(),
+            sequence,
+            text: text.to_owned(),
+            at: world.now(),
+        };
+        assert!(run_logs::append(&world.store, &chunk(0, "one\n")).await.unwrap());
+        assert!(run_logs::append(&world.store, &chunk(1, "zw\0ei\n")).await.unwrap());
+        assert!(!run_logs::append(&world.store, &chunk(0, "other\n")).await.unwrap());
+        assert!(run_logs::append(&world.store, &chunk(10, "ten\n")).await.unwrap());
+        let read = async |after: i64, limit: u32| {
+            let chunks = run_logs::read(&world.store, &organization, &job, after, limit).await;
+            chunks.unwrap().into_iter().map(|c| (c.sequence, c.text)).collect::<Vec<_>>()
+        };
+        let all = read(-1, 9).await;
+        assert_eq!(all[0], (0, "one\n".to_owned()));
+        assert_eq!(all[1], (1, "zw\u{fffd}ei\n".to_owned()));
+        assert_eq!(all[2].0, 10);
+        assert_eq!(read(0, 1).await, all[1..2]);
+        assert!(read(10, 9).await.is_empty());
+        let other = world.organization_id();
+        let seen = run_logs::read(&world.store, &other, &job, -1, 9).await.unwrap();
+        assert!(seen.is_empty());
+    })
+    .await;
+}
