@@ -107,6 +107,11 @@ impl Address {
             && asked.segments.starts_with(&self.segments)
     }
 
+    /// Returns the path of `asked` below this place; `None` when it is not below it.
+    pub fn path_below(&self, asked: &Self) -> Option<String> {
+        self.covers(asked).then(|| asked.segments[self.segments.len()..].join("/"))
+    }
+
     /// Returns the entries that cover `asked` with the longest path: one, or several alike.
     pub fn most_specific<'a, T>(
         entries: impl IntoIterator<Item = (&'a Self, T)>,
@@ -278,6 +283,14 @@ mod tests {
         assert!(Address::most_specific(entries(), &address("x/team/app")).is_empty());
         let twice = vec![(&narrow, 1), (&narrow, 2)];
         assert_eq!(Address::most_specific(twice, &address("h/team/app")), [1, 2]);
+    }
+
+    #[test]
+    fn a_repository_is_what_is_below_the_place() {
+        let own = address("h/gitea");
+        assert_eq!(own.path_below(&address("h/gitea/team/app.git")).as_deref(), Some("team/app"));
+        assert_eq!(own.path_below(&address("h/gitea")).as_deref(), Some(""));
+        assert_eq!(own.path_below(&address("h/team/app")), None);
     }
 
     #[test]

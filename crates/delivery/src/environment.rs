@@ -146,13 +146,24 @@ fn reference(text: &str) -> Option<(&str, &str, &str)> {
     (is_word(name, b"-_") && is_word(field, b"-_.")).then_some((name, field, after))
 }
 
+/// Returns one field of a connection's material as text; `name` is for the reason only.
+///
+/// `user` and `token` are read as `username` and `password`.
+pub fn field(
+    name: &str,
+    field: &str,
+    material: &Material,
+) -> Result<SecretString, EnvironmentError> {
+    value_of(name, field, material).map(SecretString::from)
+}
+
 fn value_of(name: &str, field: &str, material: &Material) -> Result<String, EnvironmentError> {
     let (known, value): (Vec<&str>, Option<Result<String, ()>>) = match material {
         Material::Password { username, password } => (
             vec!["username", "password"],
             match field {
-                "username" => Some(Ok(username.clone())),
-                "password" => Some(Ok(password.expose().clone())),
+                "username" | "user" => Some(Ok(username.clone())),
+                "password" | "token" => Some(Ok(password.expose().clone())),
                 _ => None,
             },
         ),

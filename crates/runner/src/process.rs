@@ -1,0 +1,384 @@
+//! Starts the processes of a job, reads what they say, and ends all of them.
+//!
+//! Every command is the leader of its own session (`setsid`), so that one signal reaches its group;
+//! what left the group is found by ancestry, and in namespaces the kernel ends the rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use keyferry_domain::secret::SecretString;
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe;
+use tokio::process::Command;
+use tokio_util::sync::CancellationToken;
+
+use crate::isolation::{Boundary, Confinement};
+use crate::log::{JobLog, READ_BYTES};
+use crate::secrets::MaskedStream;
+
+/// The variable by which a job's processes are recognized when they have left its process tree.
+pub(crate) const JOB_MARK: &str = "KEYFERRY_JOB_MARK";
+
+/// The longest output that is kept for the runner itself, as of `git rev-parse`.
+const MAX_CAPTURE_BYTES: usize = 4 * 1024 * 1024;
+
+/// How long output is still read after everything that could write was killed.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// A command to run.
+pub(crate) struct Invocation {
+    pub(crate) program: OsString,
+    pub(crate) arguments: Vec<OsString>,
+    pub(crate) folder: PathBuf,
+    pub(crate) environment: BTreeMap<String, SecretString>,
+    /// Keep standard output for the caller instead of writing it to the log.
+    pub(crate) capture: bool,
+    /// Keep standard error too.
+    pub(crate) quiet: bool,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Exit code; 128 plus the signal's number when a signal ended it, as shells say it.
+    pub(crate) code: i32,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+}
+
+/// The command did not run to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProcessError {
+    #[error("start `{program}`")]
+    Start {
+        program: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("follow `{program}`")]
+    Follow {
+        program: String,
+        #[source]
+        source: std::io::Error,
+    },
+    /// Told to stop: canceled, out of time, or given up by the server.
+    #[error("go on, since the job is being stopped")]
+    Stopped,
+}
+
+/// Where the processes of one job run, and which they are.
+pub(crate) struct Processes {
+    pub(crate) confinement: Arc<Confinement>,
+    pub(crate) boundary: Boundary,
+    /// Unguessable; in the environment of every process of the job.
+    pub(crate) mark: String,
+    pub(crate) stop: CancellationToken,
+    pub(crate) stop_grace: Duration,
+    /// Descriptors that this process was started with and that a child would inherit.
+    pub(crate) leaked_descriptors: Arc<[i32]>,
+    roots: Mutex<BTreeSet<u32>>,
+}
+
+impl Processes {
+    pub(crate) fn new(
+        confinement: Arc<Confinement>,
+        boundary: Boundary,
+        mark: String,
+        stop: CancellationToken,
+        stop_grace: Duration,
+        leaked_descriptors: Arc<[i32]>,
+    ) -> Self {
+        Self {
+            confinement,
+            boundary,
+            mark,
+            stop,
+            stop_grace,
+            leaked_descriptors,
+            roots: Mutex::default(),
+        }
+    }
+
+    /// Tells whether a process belongs to this job: it descends from one that was started here.
+    pub(crate) fn owns(&self, process: u32) -> bool {
+        let roots = self.roots.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        descends_from(process, &roots)
+    }
+
+    /// Runs a command to its end, its output going to `log`.
+    pub(crate) async fn run(
+        &self,
+        invocation: Invocation,
+        log: &JobLog,
+    ) -> Result<Ended, ProcessError> {
+        if self.stop.is_cancelled() {
+            return Err(ProcessError::Stopped);
+        }
+        let name = invocation.program.to_string_lossy().into_owned();
+        let start = |source| ProcessError::Start { program: name.clone(), source };
+        let (log_reader, log_writer) = std::io::pipe().map_err(start)?;
+        let (capture_reader, capture_writer) = std::io::pipe().map_err(start)?;
+        let mut command = self.command(&invocation);
+        let stdout = if invocation.capture {
+            Stdio::from(capture_writer)
+        } else {
+            drop(capture_writer);
+            Stdio::from(log_writer.try_clone().map_err(start)?)
+        };
+        command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::from(log_writer));
+        let mut child = command.spawn().map_err(start)?;
+        // The command holds the writing ends; while it lives here, reading would never end.
+        drop(command);
+        let root = child.id().unwrap_or_default();
+        self.roots.lock().unwrap_or_else(PoisonError::into_inner).insert(root);
+
+        let log_stream = pipe::Receiver::from_owned_fd(OwnedFd::from(log_reader)).map_err(start)?;
+        let captured =
+            pipe::Receiver::from_owned_fd(OwnedFd::from(capture_reader)).map_err(start)?;
+        let quiet = invocation.quiet;
+        let stream_log = log.clone();
+        let mut streams = tokio::spawn(async move {
+            let talk = async {
+                if quiet {
+                    read_capped(log_stream).await
+                } else {
+                    pump(log_stream, &stream_log).await;
+                    Vec::new()
+                }
+            };
+            tokio::join!(read_capped(captured), talk)
+        });
+
+        let status = tokio::select! {
+            status = child.wait() => status,
+            () = self.stop.cancelled() => {
+                self.terminate(root);
+                let ended = tokio::time::timeout(self.stop_grace, child.wait()).await;
+                if let Ok(status) = ended {
+                    status
+                } else {
+                    self.kill(root);
+                    child.wait().await
+                }
+            }
+        };
+        // What the command left running must not outlive its step, nor keep its pipes open.
+        self.kill(root);
+        self.roots.lock().unwrap_or_else(PoisonError::into_inner).remove(&root);
+        let follow = |source| ProcessError::Follow { program: name.clone(), source };
+        let (stdout, stderr) = loop {
+            match tokio::time::timeout(DRAIN, &mut streams).await {
+                Ok(joined) => {
+                    break joined.map_err(|error| follow(std::io::Error::other(error)))?;
+                }
+                // The rest of the output waits for the server: it is not lost.
+                Err(_) if log.is_full() => {}
+                // Something escaped that holds the pipe open, and says nothing any more.
+                Err(_) => {
+                    streams.abort();
+                    break (Vec::new(), Vec::new());
+                }
+            }
+        };
+        let status = status.map_err(follow)?;
+        if self.stop.is_cancelled() {
+            return Err(ProcessError::Stopped);
+        }
+        let signal = std::os::unix::process::ExitStatusExt::signal(&status).unwrap_or(0);
+        Ok(Ended { code: status.code().unwrap_or(128 + signal), stdout, stderr })
+    }
+
+    fn command(&self, invocation: &Invocation) -> Command {
+        let (program, mut arguments) = self.confinement.wrap(
+            &self.boundary,
+            &invocation.folder,
+            invocation.program.clone(),
+            invocation.arguments.clone(),
+        );
+        arguments.insert(0, program);
+        if !self.leaked_descriptors.is_empty() {
+            // Safe Rust cannot close these between fork and exec; a shell can.
+            let closing: Vec<String> =
+                self.leaked_descriptors.iter().map(|number| format!("{number}>&-")).collect();
+            let script = format!("exec {}; exec \"$@\"", closing.join(" "));
+            arguments.splice(0..0, ["bash", "-c", &script, "keyferry"].map(OsString::from));
+        }
+        let mut command = plain_command("setsid");
+        command.args(arguments).current_dir(&invocation.folder).env_clear().kill_on_drop(true);
+        for (name, value) in &invocation.environment {
+            command.env(name, value.expose());
+        }
+        command.env(JOB_MARK, &self.mark);
+        command
+    }
+
+    /// Asks the processes below `root` to end. The outermost one is spared: bubblewrap would take
+    /// the rest with it, without giving them time.
+    fn terminate(&self, root: u32) {
+        let below = descendants(root);
+        if below.is_empty()
+            || self.confinement.isolation() == keyferry_domain::run::Isolation::Process
+        {
+            signal_group(root, Signal::TERM);
+        }
+        for process in below {
+            signal(process, Signal::TERM);
+        }
+    }
+
+    /// Ends everything: the group, what descends from it, and what carries the job's mark.
+    fn kill(&self, root: u32) {
+        let below = descendants(root);
+        signal_group(root, Signal::KILL);
+        for process in below {
+            signal(process, Signal::KILL);
+        }
+        self.kill_marked();
+    }
+
+    /// Ends what carries the job's mark, wherever it went. A process can erase its mark, which is
+    /// one of the reasons why namespaces are better.
+    pub(crate) fn kill_marked(&self) {
+        let mark = format!("{JOB_MARK}={}", self.mark);
+        for process in all_processes() {
+            let Ok(environment) = fs::read(format!("/proc/{process}/environ")) else { continue };
+            if process != std::process::id()
+                && environment.split(|byte| *byte == 0).any(|entry| entry == mark.as_bytes())
+            {
+                signal(process, Signal::KILL);
+            }
+        }
+    }
+}
+
+/// The one place that makes commands.
+#[expect(clippy::disallowed_methods, reason = "this is the room that starts processes")]
+pub(crate) fn plain_command(program: impl AsRef<OsStr>) -> Command {
+    Command::new(program)
+}
+
+/// Returns descriptors above 2 that a child would inherit. To be asked before this process makes
+/// itself undumpable, after which it cannot read its own `/proc`.
+pub(crate) fn inheritable_descriptors() -> Vec<i32> {
+    let Ok(entries) = fs::read_dir("/proc/self/fdinfo") else { return Vec::new() };
+    let mut found = Vec::new();
+    for entry in entries.flatten() {
+        let Some(number) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok())
+        else {
+            continue;
+        };
+        let info = fs::read_to_string(entry.path()).unwrap_or_default();
+        let flags = info
+            .lines()
+            .find_map(|line| line.strip_prefix("flags:"))
+            .and_then(|digits| u32::from_str_radix(digits.trim(), 8).ok());
+        // O_CLOEXEC, as Linux prints it.
+        if number > 2 && flags.is_some_and(|flags| flags & 0o2_000_000 == 0) {
+            found.push(number);
+        }
+    }
+    found
+}
+
+async fn pump(mut stream: pipe::Receiver, log: &JobLog) {
+    let mut masked = MaskedStream::new(Arc::clone(log.secrets()));
+    let mut buffer = vec![0; READ_BYTES];
+    while let Ok(count) = stream.read(&mut buffer).await
+        && count > 0
+    {
+        log.write(masked.push(&buffer[..count])).await;
+    }
+    log.write(masked.finish()).await;
+}
+
+async fn read_capped(mut stream: pipe::Receiver) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut buffer = vec![0; READ_BYTES];
+    while let Ok(count) = stream.read(&mut buffer).await
+        && count > 0
+    {
+        let room = MAX_CAPTURE_BYTES.saturating_sub(bytes.len());
+        bytes.extend_from_slice(&buffer[..count.min(room)]);
+    }
+    bytes
+}
+
+fn signal(process: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(process).ok().filter(|pid| *pid > 1).and_then(Pid::from_raw) {
+        // Already gone is what was wanted.
+        let _ = kill_process(pid, signal);
+    }
+}
+
+fn signal_group(process: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(process).ok().filter(|pid| *pid > 1).and_then(Pid::from_raw) {
+        let _ = kill_process_group(pid, signal);
+    }
+}
+
+fn all_processes() -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+fn parent_of(process: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
+}
+
+/// Tells whether a process is one of `roots` or below one.
+pub(crate) fn descends_from(process: u32, roots: &BTreeSet<u32>) -> bool {
+    let mut current = process;
+    // Deeper trees than this are not processes of a build but an attack on this loop.
+    for _ in 0..4_096 {
+        if roots.contains(&current) {
+            return true;
+        }
+        match parent_of(current) {
+            Some(parent) if parent > 1 => current = parent,
+            _ => return false,
+        }
+    }
+    false
+}
+
+fn descendants(root: u32) -> Vec<u32> {
+    let mut parents: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for process in all_processes() {
+        if let Some(parent) = parent_of(process) {
+            parents.entry(parent).or_default().push(process);
+        }
+    }
+    let mut found = Vec::new();
+    let mut open = vec![root];
+    while let Some(process) = open.pop() {
+        for child in parents.remove(&process).unwrap_or_default() {
+            found.push(child);
+            open.push(child);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_descends_from_its_parent_and_not_from_others() {
+        let own = std::process::id();
+        let parent = parent_of(own).unwrap();
+        assert!(descends_from(own, &[own].into()));
+        assert!(descends_from(own, &[parent].into()));
+        assert!(!descends_from(parent, &[own].into()));
+        assert!(!descends_from(own, &BTreeSet::new()));
+        assert!(!descends_from(u32::MAX, &[own].into()));
+    }
+}

@@ -1,0 +1,266 @@
+//! `MergeBranch`: merges at the server, without a checkout.
+//!
+//! By the service's own call where it has one. Else a fetch of both branches without their files, a
+//! merge in memory (`git merge-tree --write-tree`, Git 2.38 or newer), and a push that is refused
+//! when the branch moved; then it starts again on the new tip. A conflict changes nothing.
+
+use keyferry_api::repositories as wire;
+use keyferry_pipeline::plan::SourcePlan;
+use keyferry_pipeline::steps::{MergeBranch, MergeStrategy};
+
+use super::{StepError, abilities, check_name, delete_branch, open_for_writing, repository_of};
+use crate::git::{Bare, GitError, Pushed, last_line};
+use crate::job::JobContext;
+
+/// How often a merge is tried anew when others push in the meantime.
+const TRIES: usize = 5;
+
+/// How many conflicting paths are listed.
+const LISTED_PATHS: usize = 50;
+
+struct Merge<'a> {
+    from: &'a str,
+    into: &'a str,
+    strategy: MergeStrategy,
+    message: Option<String>,
+}
+
+pub(super) async fn run(job: &JobContext, fields: &MergeBranch) -> Result<(), StepError> {
+    let source = job.source(&fields.source)?;
+    let (from, into) = (job.substitute(&fields.from)?, job.substitute(&fields.into)?);
+    check_name("branch", &from)?;
+    check_name("branch", &into)?;
+    if from == into {
+        return Err(StepError::Failed(format!("`{from}` cannot be merged into itself")));
+    }
+    let message = fields.message.as_deref().map(|text| job.substitute(text)).transpose()?;
+    let merge = Merge { from: &from, into: &into, strategy: fields.strategy, message };
+    let by_server = match &source.connection {
+        Some(id) => abilities(job, id).is_some_and(|one| one.can_merge),
+        None => false,
+    };
+    let merged = if by_server { merge_at_service(job, source, &merge).await? } else { None };
+    let tip = match merged {
+        Some(tip) => tip,
+        None => merge_by_git(job, source, &merge).await?,
+    };
+    if fields.delete_source {
+        delete_branch::delete(job, source, &from, Some(&tip)).await?;
+    }
+    Ok(())
+}
+
+/// Merges by the service's call. Returns the commit that `from` was at; `None` when this has to be
+/// done with Git after all.
+async fn merge_at_service(
+    job: &JobContext,
+    source: &SourcePlan,
+    merge: &Merge<'_>,
+) -> Result<Option<String>, StepError> {
+    let Some((connection, repository)) = repository_of(job, source) else { return Ok(None) };
+    // What is merged is what we looked at: the service refuses when the branch moved.
+    let bare = open_for_writing(job, source).await?;
+    let tip = tip_of(&bare, merge.from).await?;
+    let body = wire::MergeBranch {
+        repository,
+        from: merge.from.to_owned(),
+        into: merge.into.to_owned(),
+        strategy: Some(match merge.strategy {
+            MergeStrategy::Merge => wire::MergeStrategy::Merge,
+            MergeStrategy::FastForward => wire::MergeStrategy::FastForward,
+            MergeStrategy::Squash => wire::MergeStrategy::Squash,
+        }),
+        message: merge.message.clone(),
+        expected_commit: Some(tip.clone()),
+    };
+    match job.client.merge_branch(&job.organization, &connection, &body).await {
+        Ok(answer) => {
+            let line = match answer.commit {
+                Some(commit) => format!("merged {} into {} at {commit}", merge.from, merge.into),
+                None => nothing_to_do(merge),
+            };
+            job.log.line(&line).await;
+            Ok(Some(tip))
+        }
+        Err(error) => {
+            let Some(problem) = error.problem() else {
+                return Err(StepError::Failed(format!("failed to {error}")));
+            };
+            if problem.status == 409 && problem.code.contains("conflict") {
+                // The service does not say where; Git does, and nothing is pushed.
+                try_merge(&bare, merge, false).await?;
+            }
+            let hint = problem.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+            Err(StepError::Failed(format!("{} ({}{hint})", problem.detail, problem.code)))
+        }
+    }
+}
+
+async fn merge_by_git(
+    job: &JobContext,
+    source: &SourcePlan,
+    merge: &Merge<'_>,
+) -> Result<String, StepError> {
+    let bare = open_for_writing(job, source).await?;
+    for _ in 0..TRIES {
+        match try_merge(&bare, merge, true).await? {
+            Tried::Merged { commit, tip } => {
+                job.log
+                    .line(&format!("merged {} into {} at {commit}", merge.from, merge.into))
+                    .await;
+                return Ok(tip);
+            }
+            Tried::Nothing { tip } => {
+                job.log.line(&nothing_to_do(merge)).await;
+                return Ok(tip);
+            }
+            Tried::LostRace => {
+                job.log.line(&format!("{} moved in the meantime; again", merge.into)).await;
+            }
+        }
+    }
+    Err(StepError::Failed(format!(
+        "`{}` moved {TRIES} times while it was merged into; nothing was changed",
+        merge.into
+    )))
+}
+
+fn nothing_to_do(merge: &Merge<'_>) -> String {
+    format!("{} is in {} already", merge.from, merge.into)
+}
+
+enum Tried {
+    Merged { commit: String, tip: String },
+    Nothing { tip: String },
+    LostRace,
+}
+
+async fn tip_of(bare: &Bare<'_>, branch: &str) -> Result<String, StepError> {
+    let reference = format!("refs/heads/{branch}");
+    let found = bare.output(&["ls-remote", "--", "origin", &reference]).await?;
+    match found.split_once('\t') {
+        Some((commit, _)) => Ok(commit.to_owned()),
+        None => Err(no_branch(bare, branch)),
+    }
+}
+
+fn no_branch(bare: &Bare<'_>, branch: &str) -> StepError {
+    StepError::Failed(format!("there is no branch `{branch}` in `{}`", bare.endpoint))
+}
+
+/// One try: fetch, merge in memory, push.
+async fn try_merge(bare: &Bare<'_>, merge: &Merge<'_>, push: bool) -> Result<Tried, StepError> {
+    let fetch_from = format!("+refs/heads/{}:refs/keyferry/from", merge.from);
+    let fetch_into = format!("+refs/heads/{}:refs/keyferry/into", merge.into);
+    let fetched = bare
+        .output(&[
+            "fetch",
+            "--quiet",
+            "--no-tags",
+            "--filter=blob:none",
+            "--",
+            "origin",
+            &fetch_from,
+            &fetch_into,
+        ])
+        .await;
+    if let Err(GitError::Failed { reason, .. }) = &fetched
+        && reason.contains("couldn't find remote ref")
+    {
+        let is_from = reason.contains(&format!("refs/heads/{}", merge.from))
+            && !reason.contains(&format!("refs/heads/{}", merge.into));
+        return Err(no_branch(bare, if is_from { merge.from } else { merge.into }));
+    }
+    fetched?;
+    let from = bare.output(&["rev-parse", "--verify", "refs/keyferry/from^{commit}"]).await?;
+    let into = bare.output(&["rev-parse", "--verify", "refs/keyferry/into^{commit}"]).await?;
+    if is_ancestor(bare, &from, &into).await? {
+        return Ok(Tried::Nothing { tip: from });
+    }
+    let commit = match merge.strategy {
+        MergeStrategy::FastForward => {
+            if !is_ancestor(bare, &into, &from).await? {
+                return Err(StepError::Failed(format!(
+                    "`{}` cannot be moved forward to `{}`: it has commits of its own",
+                    merge.into, merge.from
+                )));
+            }
+            from.clone()
+        }
+        MergeStrategy::Merge | MergeStrategy::Squash => {
+            commit_merge(bare, merge, &from, &into).await?
+        }
+    };
+    if !push {
+        return Ok(Tried::Merged { commit, tip: from });
+    }
+    let lease = format!("--force-with-lease=refs/heads/{}:{into}", merge.into);
+    let update = format!("{commit}:refs/heads/{}", merge.into);
+    match bare.push(&[&lease, "--", "origin", &update]).await? {
+        Pushed::Done => Ok(Tried::Merged { commit, tip: from }),
+        Pushed::LostRace => Ok(Tried::LostRace),
+    }
+}
+
+async fn is_ancestor(bare: &Bare<'_>, older: &str, newer: &str) -> Result<bool, StepError> {
+    let arguments = ["merge-base", "--is-ancestor", older, newer];
+    let ended = bare.run(&arguments).await?;
+    match ended.code {
+        0 => Ok(true),
+        1 => Ok(false),
+        _ => Err(bare.failed(&arguments, &ended).into()),
+    }
+}
+
+async fn commit_merge(
+    bare: &Bare<'_>,
+    merge: &Merge<'_>,
+    from: &str,
+    into: &str,
+) -> Result<String, StepError> {
+    let arguments =
+        ["merge-tree", "--write-tree", "--name-only", "--no-messages", "-z", into, from];
+    let ended = bare.run(&arguments).await?;
+    let stdout = String::from_utf8_lossy(&ended.stdout).into_owned();
+    let mut parts = stdout.split('\0').filter(|part| !part.is_empty());
+    let tree = parts.next().unwrap_or_default().trim().to_owned();
+    match ended.code {
+        0 => {}
+        1 => {
+            let mut paths: Vec<String> =
+                parts.map(|path| format!("`{}`", path.escape_debug())).collect();
+            paths.dedup();
+            let count = paths.len();
+            paths.truncate(LISTED_PATHS);
+            let more = if count > LISTED_PATHS { ", …" } else { "" };
+            return Err(StepError::Failed(format!(
+                "`{}` conflicts with `{}` in {count} {}: {}{more}; nothing was changed",
+                merge.from,
+                merge.into,
+                if count == 1 { "path" } else { "paths" },
+                paths.join(", ")
+            )));
+        }
+        _ => {
+            let text = String::from_utf8_lossy(&ended.stderr).into_owned();
+            if text.contains("usage: git merge-tree") || text.contains("unknown option") {
+                return Err(StepError::Failed(format!(
+                    "merging needs Git 2.38 or newer ({})",
+                    last_line(&bare.output(&["version"]).await?)
+                )));
+            }
+            return Err(bare.failed(&arguments, &ended).into());
+        }
+    }
+    let message = merge
+        .message
+        .clone()
+        .filter(|text| !text.trim().is_empty())
+        .unwrap_or_else(|| format!("Merge branch '{}' into {}", merge.from, merge.into));
+    let mut arguments = vec!["commit-tree", &tree, "-p", into];
+    if merge.strategy == MergeStrategy::Merge {
+        arguments.extend(["-p", from]);
+    }
+    arguments.extend(["-m", &message]);
+    Ok(bare.output(&arguments).await?)
+}
