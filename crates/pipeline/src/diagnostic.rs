@@ -85,6 +85,9 @@ pub struct Snippet {
     pub caret: usize,
 }
 
+/// More are not collected: nobody reads them, and they would make large answers.
+pub(crate) const MOST_DIAGNOSTICS: usize = 100;
+
 const LONGEST_SNIPPET: usize = 100;
 
 impl Diagnostic {
@@ -130,7 +133,8 @@ pub fn render_all(diagnostics: &[Diagnostic], file: &str) -> String {
 
 fn snippet(source: &str, at: Position) -> Option<Snippet> {
     let index = usize::try_from(at.line).ok()?.checked_sub(1)?;
-    let line = source.lines().nth(index)?;
+    // A byte order mark is not counted in columns.
+    let line = source.trim_start_matches('\u{feff}').lines().nth(index)?;
     let column = usize::try_from(at.column).unwrap_or(1).saturating_sub(1);
     let caret_byte = line.char_indices().nth(column).map_or(line.len(), |(byte, _)| byte);
     let (redacted, caret_byte) = redact_at(line, caret_byte);

@@ -4,11 +4,13 @@
 //! the connection there; the broker stores the text's hash with the approval, and asks again when it
 //! changes. Names that only people read are left out, so renaming a job asks nobody.
 
+use std::collections::BTreeMap;
+
 use keyferry_domain::connection::ConnectionId;
 use serde::Serialize;
 
 use crate::definition::{ConnectionName, Definition, Job, JobKey, Source, Variable};
-use crate::diagnostic::{Diagnostic, code, did_you_mean, quote};
+use crate::diagnostic::{Diagnostic, MOST_DIAGNOSTICS, code, did_you_mean, quote};
 use crate::steps::StepKind;
 
 /// One source or job that names connections.
@@ -149,11 +151,16 @@ impl Definition {
 
     /// Checks every connection that the text names: it must exist, and its type must fit the place.
     pub fn check_connections(&self, known: &[KnownConnection]) -> Vec<Diagnostic> {
+        let by_id: BTreeMap<&str, &KnownConnection> =
+            known.iter().map(|connection| (connection.id.as_str(), connection)).collect();
         let mut diagnostics = Vec::new();
         for place in self.places() {
             for usage in &place.connections {
-                let found = known.iter().find(|connection| connection.id == usage.id);
-                let problem = match found {
+                // Looking for near names among thousands takes its time; nobody reads so many.
+                if diagnostics.len() >= MOST_DIAGNOSTICS {
+                    break;
+                }
+                let problem = match by_id.get(usage.id.as_str()) {
                     None => Some(unknown(usage, known)),
                     Some(connection) => wrong_kind(usage, connection, known),
                 };

@@ -129,6 +129,7 @@ pub struct ConnectionPlan {
     /// Its ID.
     pub id: ConnectionId,
     /// What the job calls it: a source's id, a name under `connections`, or `serviceConnection`.
+    /// Two steps may use one name for two connections; see [`StepPlan::connections`].
     pub name: String,
     /// What for.
     pub purpose: Purpose,
@@ -253,7 +254,10 @@ impl Definition {
             ("TIMESTAMP", (started.millis() / 1_000).to_string()),
             ("DATETIME", date_time(started)),
         ];
-        variables.extend(built_in.map(|(name, value)| (name.to_owned(), value)));
+        variables.extend(built_in.map(|(name, value)| {
+            // A process cannot be started with a NUL in its environment.
+            (name.to_owned(), value.replace('\0', " "))
+        }));
         Ok(variables)
     }
 

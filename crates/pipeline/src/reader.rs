@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::diagnostic::{Diagnostic, Position, clean, code, did_you_mean, quote};
+use crate::diagnostic::{Diagnostic, MOST_DIAGNOSTICS, Position, clean, code, did_you_mean, quote};
 use crate::keys::{Support, Table};
 use crate::yaml::{Name, Node, Value};
 
@@ -15,9 +15,6 @@ pub(crate) struct Reader<'t> {
     path: Vec<String>,
     diagnostics: Vec<Diagnostic>,
 }
-
-/// More are not collected: nobody reads them, and they would make large answers.
-const MOST_DIAGNOSTICS: usize = 100;
 
 impl<'t> Reader<'t> {
     pub(crate) const fn new(source: &'t str) -> Self {

@@ -119,7 +119,14 @@ pub(crate) fn parse(text: &str) -> Result<Node, Box<Diagnostic>> {
                 let message = "the text nests or repeats more than a pipeline may";
                 return fail(at, code::BUDGET, message.to_owned());
             }
-            fail(at, code::YAML_SYNTAX, message(&error))
+            let mut refusal = fail(at, code::YAML_SYNTAX, message(&error));
+            if let (Err(diagnostic), serde_saphyr::Error::UnsupportedTag { .. }) =
+                (&mut refusal, error.without_snippet())
+            {
+                let hint = "a text that starts with `!` stands in quotes: `'!failed()'`";
+                diagnostic.hint = Some(hint.to_owned());
+            }
+            refusal
         }
     }
 }
@@ -357,6 +364,13 @@ mod tests {
             assert_eq!(parse(text).unwrap_err().code, code::YAML_SYNTAX, "{text}");
         }
         assert_eq!(parse(&"#".repeat(MAXIMUM_BYTES + 1)).unwrap_err().code, code::TOO_LARGE);
+    }
+
+    #[test]
+    fn a_byte_order_mark_and_other_line_ends_are_read() {
+        let node = parse("\u{feff}a: 1.10\r\nb: |\r\n  x\r\n  y\r\n").unwrap();
+        assert_eq!(text_of(&node, "a"), ("1.10".into(), Position { line: 1, column: 4 }));
+        assert_eq!(text_of(&node, "b").0, "x\ny\n");
     }
 
     #[test]

@@ -220,7 +220,8 @@ pub enum RetryError {
 }
 
 /// Tries a job again: it waits, and so does every job after it that did not succeed. Jobs that
-/// succeeded stay as they are, also those that ran because of the failure.
+/// succeeded stay as they are, also those that ran because of the failure. Whoever stores the run
+/// takes back a cancel that was asked for, or nothing would start.
 pub fn retry(plan: &RunPlan, states: &States, job: &JobKey) -> Result<Vec<Change>, RetryError> {
     if plan.find_job(job).is_none() {
         return Err(RetryError::NotFound { job: job.clone() });

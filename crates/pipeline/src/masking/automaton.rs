@@ -18,11 +18,21 @@ struct State {
     depth: u32,
     /// Length of the longest pattern that ends here; zero when none does.
     longest_match: u32,
+    /// How many of the last bytes may still become part of a match.
+    open: u32,
 }
 
 impl State {
     const fn new(byte: u8, depth: u32) -> Self {
-        Self { byte, first_child: NONE, next_sibling: NONE, fallback: 0, depth, longest_match: 0 }
+        Self {
+            byte,
+            first_child: NONE,
+            next_sibling: NONE,
+            fallback: 0,
+            depth,
+            longest_match: 0,
+            open: depth,
+        }
     }
 }
 
@@ -79,8 +89,12 @@ impl Automaton {
                 } else {
                     self.next(self.states[parent as usize].fallback, byte)
                 };
-                let inherited = self.states[fallback as usize].longest_match;
+                let State { longest_match: inherited, open, .. } = self.states[fallback as usize];
                 let state = &mut self.states[child as usize];
+                if state.first_child == NONE {
+                    // What cannot be extended is open only as far as its fallback is.
+                    state.open = open;
+                }
                 state.fallback = fallback;
                 state.longest_match = state.longest_match.max(inherited);
                 queue.push_back(child);
@@ -115,13 +129,8 @@ impl Automaton {
     }
 
     /// Returns how many of the last bytes may still become part of a match.
-    pub(super) fn depth(&self, state: u32) -> usize {
-        let State { depth, first_child, .. } = self.states[state as usize];
-        // Nothing starts earlier than the fallback's text once a state cannot be extended.
-        if first_child == NONE && state != 0 {
-            return self.depth(self.states[state as usize].fallback);
-        }
-        depth as usize
+    pub(super) fn open(&self, state: u32) -> usize {
+        self.states[state as usize].open as usize
     }
 
     /// Returns the length of the longest pattern that ends here, or zero.

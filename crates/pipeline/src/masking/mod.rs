@@ -83,7 +83,7 @@ impl Masker {
                 self.next_index += 1;
                 self.step(byte, self.next_index);
             }
-            self.release(self.patterns.automaton.depth(self.state), &mut out);
+            self.release(self.patterns.automaton.open(self.state), &mut out);
         }
         out
     }

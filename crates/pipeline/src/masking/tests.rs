@@ -109,6 +109,14 @@ fn repetitive_secrets_and_logs_stay_linear() {
 }
 
 #[test]
+fn secrets_that_end_in_each_other_hold_nothing_back() {
+    let secrets: Vec<String> = (0..200).map(|n| format!("{}-end", "x".repeat(n))).collect();
+    let values: Vec<&str> = secrets.iter().map(String::as_str).collect();
+    let mut masker = Masker::new(patterns(&values));
+    assert_eq!(masker.push(format!("{}-end", "x".repeat(199)).as_bytes()), b"****");
+}
+
+#[test]
 fn large_binary_secrets_are_masked() {
     let mut value: Vec<u8> = (0..1_000_000_u32).map(|n| n.to_le_bytes()[1] | 0x80).collect();
     value[17] = 0;

@@ -73,6 +73,13 @@ fn anchors_letter_case_and_other_languages_are_read() {
 }
 
 #[test]
+fn a_job_that_needs_its_own_id_means_the_one_of_an_earlier_stage() {
+    let text = SEVERAL_SOURCES.replace("needs: [check.lint]", "needs: lint");
+    let definition = read(&text);
+    assert_eq!(definition.stages[1].jobs[0].needs[0].as_str(), "check.lint");
+}
+
+#[test]
 fn the_steps_of_git_and_images_are_read() {
     let definition = read(GIT_AND_IMAGES);
     let steps = &definition.stages[0].jobs[0].steps;

@@ -49,6 +49,9 @@ fn built_in_variables_are_set() {
         ("TIMESTAMP", "1767225600"),
     ]);
     assert_eq!(plan.jobs[0].variables, expected);
+    let inputs = RunInputs { remark: "a\0b".to_owned(), ..inputs() };
+    let plan = Definition::parse(MINIMAL).unwrap().plan(&inputs).unwrap();
+    assert_eq!(plan.jobs[0].variables["BUILD_REMARK"], "a b");
 }
 
 #[test]

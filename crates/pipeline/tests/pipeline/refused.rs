@@ -823,6 +823,7 @@ fn a_custom_tag_is_explained() {
      --> p.yaml:1:18
     1 | stages: !include x
       |                  ^
+      = hint: a text that starts with `!` stands in quotes: `'!failed()'`
     ");
 }
 
