@@ -114,7 +114,7 @@ impl Store {
         Ok(Self { engine })
     }
 
-    /// Tells whether every server that uses this database is the one process.
+    /// Tells whether this is SQLite: one machine, one server, one audit chain.
     pub fn is_embedded(&self) -> bool {
         matches!(&*self.engine, Engine::Lite(_))
     }

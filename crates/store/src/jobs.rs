@@ -165,8 +165,8 @@ pub async fn claim_job(
     Ok(None)
 }
 
-/// Moves the moment at which the runner counts as lost, and adds what was used since; `false`
-/// when the job is not this runner's, or not running any more. Does not count as a change.
+/// Moves the moment at which the runner counts as lost, and puts in the runner's counts of uses;
+/// `false` when the job is not this runner's, or not running any more. Does not count as a change.
 pub async fn heartbeat(
     on: impl Into<On<'_>>,
     organization: &OrganizationId,

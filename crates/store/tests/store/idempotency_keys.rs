@@ -4,7 +4,7 @@ use keyferry_store::idempotency_keys::{self, IdempotencyKeyRecord, Reservation};
 
 use crate::world::{World, each};
 
-async fn record(world: &World) -> IdempotencyKeyRecord {
+fn record(world: &World) -> IdempotencyKeyRecord {
     IdempotencyKeyRecord {
         organization_id: world.organization_id(),
         actor_id: world.user_id().to_string(),
@@ -20,7 +20,7 @@ async fn record(world: &World) -> IdempotencyKeyRecord {
 #[tokio::test]
 async fn a_request_that_comes_twice_is_done_once_and_answered_alike() {
     each(async |world| {
-        let record = record(world).await;
+        let record = record(world);
         let (a, b) = tokio::join!(
             idempotency_keys::reserve(&world.store, &record),
             idempotency_keys::reserve(&world.store, &record)
@@ -39,7 +39,7 @@ async fn a_request_that_comes_twice_is_done_once_and_answered_alike() {
 #[tokio::test]
 async fn a_key_with_another_request_is_refused() {
     each(async |world| {
-        let record = record(world).await;
+        let record = record(world);
         idempotency_keys::reserve(&world.store, &record).await.unwrap();
         let other = IdempotencyKeyRecord { request_hash: "other".to_owned(), ..record.clone() };
         let refused = idempotency_keys::reserve(&world.store, &other).await.unwrap();
@@ -57,7 +57,7 @@ async fn a_key_with_another_request_is_refused() {
 #[tokio::test]
 async fn a_released_or_expired_key_can_be_used_again() {
     each(async |world| {
-        let record = record(world).await;
+        let record = record(world);
         idempotency_keys::reserve(&world.store, &record).await.unwrap();
         idempotency_keys::release(&world.store, &record).await.unwrap();
         let new = idempotency_keys::reserve(&world.store, &record).await.unwrap();

@@ -1,5 +1,7 @@
 //! The journal: the chain holds whatever happens, and nobody is told of what is not durable.
 
+use std::sync::{Arc, Mutex};
+
 use keyferry_domain::lease::Lease;
 use keyferry_store::audit::{self, AuditRecord, FIRST_HASH};
 use keyferry_store::journal::Entry;
@@ -229,6 +231,49 @@ async fn any_text_is_kept_as_it_was_hashed() {
         assert_eq!(chain[0].hash, recorded.hash);
         let reason = chain[0].event.reason.as_deref().unwrap();
         assert!(reason.contains("NUL \u{fffd}, \\u0000"), "{reason}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_crash_between_statements_loses_nothing_that_was_acknowledged() {
+    each(async |world| {
+        let entries: Vec<_> = (0..2000).map(|_| entry(world, None)).collect();
+        let acknowledged = Arc::new(Mutex::new(Vec::new()));
+        let doomed = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let (told, mut progress) = tokio::sync::mpsc::unbounded_channel();
+        let (url, acks) = (world.url.clone(), Arc::clone(&acknowledged));
+        doomed.spawn(async move {
+            let store = Store::open(&url, StoreOptions::default()).await.unwrap();
+            let journal = Journal::start(store, "main", link);
+            for entry in entries {
+                let (journal, acks, told) = (journal.clone(), Arc::clone(&acks), told.clone());
+                tokio::spawn(async move {
+                    if let Ok(recorded) = journal.record(entry).await {
+                        acks.lock().unwrap().push(recorded);
+                        let _ = told.send(());
+                    }
+                });
+            }
+        });
+        progress.recv().await.unwrap();
+        // Every task stops where it is, between two statements of a group if need be.
+        doomed.shutdown_background();
+
+        let journal = Journal::start(world.store.clone(), "main", link);
+        let next = journal.record(entry(world, None)).await.unwrap();
+        let chain = verified(&world.store, "main").await;
+        assert_eq!(chain.last().map(|record| &record.hash), Some(&next.hash));
+        let acknowledged = acknowledged.lock().unwrap();
+        assert!(!acknowledged.is_empty());
+        for event in acknowledged.iter() {
+            let record = &chain[usize::try_from(event.sequence).unwrap() - 1];
+            assert_eq!((&record.event, &record.hash), (&event.event, &event.hash));
+        }
     })
     .await;
 }

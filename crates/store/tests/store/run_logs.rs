@@ -35,3 +35,27 @@ async fn a_chunk_that_is_sent_again_is_kept_once() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_write_ahead_log_does_not_grow_without_bound() {
+    each(async |world| {
+        let Some(path) = world.url.strip_prefix("sqlite://") else { return };
+        let text = "x".repeat(256 * 1024);
+        let (organization, job) = (world.organization_id(), world.job_id());
+        let mut largest = 0;
+        for sequence in 0..1000 {
+            let chunk = LogChunkRecord {
+                organization_id: organization.clone(),
+                job_id: job.clone(),
+                sequence,
+                text: text.clone(),
+                at: world.now(),
+            };
+            assert!(run_logs::append(&world.store, &chunk).await.unwrap());
+            largest = largest.max(std::fs::metadata(format!("{path}-wal")).unwrap().len());
+        }
+        let mebibytes = largest / (1024 * 1024);
+        assert!(mebibytes < 160, "{mebibytes} MiB of log for 250 MiB written");
+    })
+    .await;
+}

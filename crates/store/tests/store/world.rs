@@ -41,6 +41,9 @@ impl Random for Counting {
     }
 }
 
+/// Counts the databases made on the server.
+static NUMBER: AtomicU64 = AtomicU64::new(0);
+
 /// A store and what is needed to fill it.
 pub(crate) struct World {
     pub(crate) store: Store,
@@ -65,7 +68,6 @@ pub(crate) async fn each(test: impl AsyncFn(&World)) {
     world.store.close().await;
 
     let Some(server) = postgres() else { return };
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let name = format!("store_{}_{number}", std::process::id());
     let mut admin = sqlx::PgConnection::connect(&server).await.unwrap();
