@@ -17,3 +17,41 @@ pub fn find(name: &str) -> Option<&'static dyn Provider> {
             || kind.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(name))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_name_and_alias_means_one_type() {
+        let mut names = BTreeSet::new();
+        for kind in ALL.iter().map(|provider| provider.kind()) {
+            for name in std::iter::once(&kind.id).chain(kind.aliases) {
+                assert!(names.insert(name.to_lowercase()), "{name} is there twice");
+                assert_eq!(find(&name.to_uppercase()).map(|found| found.kind().id), Some(kind.id));
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_names_are_not_found() {
+        for name in ["", "git ", "svn", "gi"] {
+            assert!(find(name).is_none(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn settings_and_credentials_are_declared_in_full() {
+        for kind in ALL.iter().map(|provider| provider.kind()) {
+            assert!(!kind.title.is_empty() && !kind.summary.is_empty(), "{}", kind.id);
+            let mut names = BTreeSet::new();
+            for field in kind.settings {
+                assert!(names.insert(field.name), "{}: {} is there twice", kind.id, field.name);
+                assert!(!field.is_secret, "{}: settings are shown to everybody", field.name);
+                assert!(!field.help.ends_with('.'), "{}: {}", kind.id, field.help);
+            }
+        }
+    }
+}

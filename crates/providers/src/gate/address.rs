@@ -84,10 +84,10 @@ impl Embedded {
             [0, 0, 0, 0, 0xffff, 0, high, low]
             // `64:ff9b::a.b.c.d`, NAT64 (RFC 6052).
             | [0x0064, 0xff9b, 0, 0, 0, 0, high, low]
+            // `2002:AABB:CCDD::`, 6to4 (RFC 3056).
+            | [0x2002, high, low, ..]
             // `…:0:5efe:a.b.c.d`, ISATAP (RFC 5214).
             | [_, _, _, _, 0 | 0x0200, 0x5efe, high, low] => Self::Routed(pair(high, low)),
-            // `2002:AABB:CCDD::`, 6to4 (RFC 3056).
-            [0x2002, high, low, ..] => Self::Routed(pair(high, low)),
             _ => Self::No,
         }
     }
@@ -105,8 +105,7 @@ fn judge_v4(address: Ipv4Addr) -> Verdict {
         [127, ..] => Verdict::Private("a loopback address"),
         [10, ..] | [172, 16..=31, ..] | [192, 168, ..] => Verdict::Private("a private address"),
         [100, 64..=127, ..] => Verdict::Private("a carrier's shared address"),
-        [192, 0, 0, _]
-        | [192, 0, 2, _]
+        [192, 0, 0 | 2, _]
         | [192, 88, 99, _]
         | [198, 18..=19, ..]
         | [198, 51, 100, _]
@@ -129,8 +128,8 @@ fn judge_v6(address: Ipv6Addr) -> Verdict {
         [0x2001, 0, ..] | [0x0064, 0xff9b, 1, ..] | [0x0100, 0, 0, 0, ..] => {
             Verdict::Forbidden("a tunnel or discard address")
         }
-        [0xfc00..=0xfdff, ..] | [0xfec0..=0xfeff, ..] => Verdict::Private("a private address"),
-        [0x2001, 0x0db8, ..] | [0x2001, 0x0001..=0x01ff, ..] | [0x3fff, 0..=0x0fff, ..] => {
+        [0xfc00..=0xfdff | 0xfec0..=0xfeff, ..] => Verdict::Private("a private address"),
+        [0x2001, 0x0db8 | 0x0001..=0x01ff, ..] | [0x3fff, 0..=0x0fff, ..] => {
             Verdict::Private("an address for special purposes")
         }
         [0x2000..=0x3fff, ..] | [0x0064, 0xff9b, 0, ..] => Verdict::Public,

@@ -37,7 +37,7 @@ pub(crate) struct Git;
 
 static KIND: Kind = Kind {
     id: "git",
-    aliases: &["generic_git", "general_git"],
+    aliases: &[],
     title: "Git",
     group: "Code",
     summary: "Any Git server, over HTTPS or SSH",

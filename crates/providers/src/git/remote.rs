@@ -249,7 +249,8 @@ impl Remote {
     ) -> Result<(Answer, Url), ProviderError> {
         let mut answer = get_info_refs(http, url, login, service).await?;
         let path = url.path().trim_end_matches('/');
-        if answer.status == StatusCode::NOT_FOUND && path.len() > 1 && !path.ends_with(".git") {
+        let is_bare = !path.is_empty() && path.strip_suffix(".git").is_none();
+        if answer.status == StatusCode::NOT_FOUND && is_bare {
             let mut with_suffix = url.clone();
             with_suffix.set_path(&format!("{path}.git"));
             answer = get_info_refs(http, &with_suffix, login, service).await?;

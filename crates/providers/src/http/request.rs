@@ -280,6 +280,43 @@ impl Request {
         }
     }
 
+    /// Sorts a failure of TLS: what the person can change is named.
+    fn tls_error(&self, error: &rustls::Error, host: &str) -> ProviderError {
+        use rustls::CertificateError as Certificate;
+        let (field, reason) = match error {
+            rustls::Error::InvalidCertificate(
+                Certificate::Expired
+                | Certificate::ExpiredContext { .. }
+                | Certificate::NotValidYet
+                | Certificate::NotValidYetContext { .. },
+            ) => (self.http.field, format!("the certificate of `{host}` is out of date")),
+            rustls::Error::InvalidCertificate(
+                Certificate::NotValidForName | Certificate::NotValidForNameContext { .. },
+            ) => (self.http.field, format!("`{host}` shows a certificate for another name")),
+            rustls::Error::InvalidCertificate(Certificate::UnknownIssuer) => (
+                "ca_certificate",
+                format!(
+                    "the certificate of `{host}` is signed by an authority that is not trusted; \
+                     give that authority's certificate"
+                ),
+            ),
+            rustls::Error::InvalidCertificate(other) => (
+                "ca_certificate",
+                format!(
+                    "the certificate of `{host}` is not trusted: {}",
+                    clean(&other.to_string(), &self.secrets)
+                ),
+            ),
+            other => {
+                let words = clean(&other.to_string(), &self.secrets);
+                return ProviderError::Unavailable {
+                    reason: format!("`{host}` does not speak TLS as expected: {words}"),
+                };
+            }
+        };
+        ProviderError::Misconfigured { field: field.to_owned(), reason }
+    }
+
     /// Sorts a failure below HTTP. The library's own text is not used: it holds the URL.
     fn failure(&self, error: &reqwest::Error, url: &Url) -> Failure {
         let host = url.host_str().unwrap_or_default();
@@ -287,16 +324,7 @@ impl Request {
             return Failure::Final(refusal.to_provider_error(self.http.field));
         }
         if let Some(tls) = find_cause::<rustls::Error>(error) {
-            let reason = clean(&tls.to_string(), &self.secrets);
-            return Failure::Final(match tls {
-                rustls::Error::InvalidCertificate(_) => ProviderError::Misconfigured {
-                    field: "ca_certificate".to_owned(),
-                    reason: format!("the certificate of `{host}` is not trusted: {reason}"),
-                },
-                _ => ProviderError::Unavailable {
-                    reason: format!("`{host}` does not speak TLS as expected: {reason}"),
-                },
-            });
+            return Failure::Final(self.tls_error(tls, host));
         }
         let reason = if error.is_timeout() {
             format!("`{host}` does not answer")

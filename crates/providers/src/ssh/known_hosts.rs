@@ -1,4 +1,4 @@
-//! The lines of a `known_hosts` file (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT") that are about one
+//! The lines of a `known_hosts` file (sshd(8), section "known hosts file format") that are about one
 //! host: plain names, patterns, and the hashed form.
 
 use base64::Engine as _;

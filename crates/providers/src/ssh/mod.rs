@@ -5,6 +5,7 @@
 //! over a command's channel is the caller's business: see `crate::git`.
 
 mod known_hosts;
+mod leash;
 mod session;
 
 pub(crate) use session::{Address, Execution, Heard, Session, quote};

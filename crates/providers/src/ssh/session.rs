@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use keyferry_domain::secret::SecretString;
 use russh::client::{self, AuthResult, Handle};
@@ -12,12 +13,19 @@ use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate, dec
 use russh::{Channel, ChannelMsg, Disconnect, Preferred};
 
 use super::known_hosts::HostKeys;
+use super::leash::{Leash, Leashed};
 use crate::error::ProviderError;
 use crate::gate::Gate;
 use crate::http::clean;
 
 /// How much of a command's error output is kept.
 const STDERR_BYTES: usize = 8 << 10;
+
+/// How long a goodbye may take.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// The SSH library leaves RSA to a crate with a known timing weakness (RUSTSEC-2023-0071).
+const NO_RSA: &str = "RSA keys are not supported; use an Ed25519 or ECDSA key";
 
 /// Where to connect to, and as whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +42,8 @@ pub(crate) struct Address {
 pub(crate) struct Session {
     handle: Handle<HostCheck>,
     host: String,
+    // Last: the connection is cut when everything else is gone.
+    leash: Leash,
 }
 
 impl Session {
@@ -66,12 +76,13 @@ impl Session {
         };
         let stream =
             gate.connect(host, *port).await.map_err(|error| error.to_provider_error(field))?;
-        let mut handle = client::connect_stream(Arc::new(config), stream, HostCheck { keys })
+        let (leashed, leash) = Leashed::new(stream);
+        let mut handle = client::connect_stream(Arc::new(config), leashed, HostCheck { keys })
             .await
             .map_err(|error| connect_error(error, host))?;
         let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
         match handle.authenticate_publickey(username, key).await {
-            Ok(AuthResult::Success) => Ok(Self { handle, host: host.clone() }),
+            Ok(AuthResult::Success) => Ok(Self { handle, host: host.clone(), leash }),
             Ok(AuthResult::Failure { .. }) => Err(ProviderError::Rejected {
                 reason: format!("`{host}` does not let `{username}` in with this key"),
             }),
@@ -105,10 +116,18 @@ impl Session {
 
     /// Says goodbye. Dropping the session closes it too, without a word.
     pub(crate) async fn close(self) {
-        let goodbye = self.handle.disconnect(Disconnect::ByApplication, "", "en");
-        if let Err(error) = goodbye.await {
-            tracing::debug!(%error, "the connection was gone before the goodbye");
+        let Self { handle, host, leash } = self;
+        let goodbye = async {
+            handle.disconnect(Disconnect::ByApplication, "", "en").await?;
+            // The connection's own task sends it, and ends.
+            handle.await
+        };
+        match tokio::time::timeout(GOODBYE, goodbye).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, host, "no goodbye"),
+            Err(_) => tracing::debug!(host, "no goodbye in time"),
         }
+        drop(leash);
     }
 }
 
@@ -204,10 +223,9 @@ fn read_private_key(text: &SecretString) -> Result<PrivateKey, ProviderError> {
         field: "private_key".to_owned(),
         reason: reason.to_owned(),
     };
-    const RSA: &str = "RSA keys are not supported; use an Ed25519 or ECDSA key";
     let text = text.expose();
     if text.contains("-----BEGIN RSA PRIVATE KEY-----") {
-        return Err(wrong(RSA));
+        return Err(wrong(NO_RSA));
     }
     let key = decode_secret_key(text, None).map_err(|error| match error {
         russh::keys::Error::KeyIsEncrypted => {
@@ -220,7 +238,7 @@ fn read_private_key(text: &SecretString) -> Result<PrivateKey, ProviderError> {
     })?;
     match key.algorithm() {
         russh::keys::Algorithm::Ed25519 | russh::keys::Algorithm::Ecdsa { .. } => Ok(key),
-        russh::keys::Algorithm::Rsa { .. } => Err(wrong(RSA)),
+        russh::keys::Algorithm::Rsa { .. } => Err(wrong(NO_RSA)),
         _ => Err(wrong("keys of this kind are not supported; use an Ed25519 or ECDSA key")),
     }
 }

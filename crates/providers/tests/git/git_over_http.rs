@@ -76,11 +76,11 @@ async fn a_thousand_branches_are_paged_to_the_end() {
     let Some(server) = server() else { return };
     server.create_repository("app").unwrap();
     let tip = server.tip("app", "main").unwrap().unwrap();
-    let lines: String =
+    let lines: Vec<_> =
         (0..1_200).map(|number| format!("{tip} refs/heads/many/{number:04}\n")).collect();
     std::fs::write(
         server.repositories().join("app.git/packed-refs"),
-        format!("# pack-refs with: peeled fully-peeled sorted\n{lines}"),
+        format!("# pack-refs with: peeled fully-peeled sorted\n{}", lines.concat()),
     )
     .unwrap();
     let settings = settings(&[("url", &server.url())]);
@@ -306,7 +306,7 @@ async fn a_lease_hands_over_the_stored_credential_as_residue() {
         let plan = git().plan(target, &operation, "kf-1").unwrap();
         assert_eq!((&plan.narrowing, &plan.handle), (&Narrowing::Stored, &None));
         let issued = git()
-            .issue(&context(), target, &operation, &plan, Duration::from_secs(60))
+            .issue(&context(), target, &operation, &plan, Duration::from_mins(1))
             .await
             .unwrap();
         let Material::Password { username, password } = &issued.material else { panic!() };

@@ -8,7 +8,7 @@ use keyferry_providers::ProviderError;
 use keyferry_testkit::children::{command, run};
 use keyferry_testkit::peers::git_ssh::{GitSsh, KeyPair, PROGRAMS};
 use keyferry_testkit::{Scratch, require};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::world::{context, context_allowing, git, repositories, settings, ssh_key, target};
@@ -171,7 +171,7 @@ async fn a_lease_carries_key_hosts_and_the_repositorys_address() {
     let target = target(&settings, &credential);
     let plan = git().plan(target, &operation, "kf-1").unwrap();
     let issued =
-        git().issue(&context(), target, &operation, &plan, Duration::from_secs(60)).await.unwrap();
+        git().issue(&context(), target, &operation, &plan, Duration::from_mins(1)).await.unwrap();
     let Material::SshKey { username, known_hosts, url, .. } = issued.material else { panic!() };
     assert_eq!(username, "deploy");
     assert!(known_hosts.starts_with("[git.example.com]"));
@@ -213,6 +213,32 @@ async fn servers_that_do_not_speak_ssh_are_unavailable_within_the_time() {
         assert!(start.elapsed() < Duration::from_secs(5), "{name}");
         server.abort();
     }
+}
+
+#[tokio::test]
+async fn a_server_that_stalls_in_the_handshake_is_hung_up_on() {
+    let Some(peer) = peer() else { return };
+    let credential = ssh_key(&peer.key.private_text().unwrap());
+    let line = peer.server.known_hosts_line().unwrap();
+    let key = line.split_once(' ').unwrap().1;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"SSH-2.0-x\r\n").await.unwrap();
+        let mut heard = Vec::new();
+        stream.read_to_end(&mut heard).await
+    });
+    let settings = settings(&[
+        ("url", &format!("ssh://127.0.0.1:{port}/")),
+        ("known_hosts", &format!("[127.0.0.1]:{port} {key}")),
+    ]);
+    let context = context_allowing(&["127.0.0.1"], Duration::from_millis(300));
+    let error = git().verify(&context, target(&settings, &credential)).await.unwrap_err();
+    assert!(matches!(error, ProviderError::Unavailable { .. }), "{error}");
+    // The end arrives: no task keeps the connection behind the caller's back.
+    let end = tokio::time::timeout(Duration::from_secs(5), server).await;
+    assert!(end.is_ok(), "the connection is still open");
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 //! Real Git servers come from `testkit`; a missing program is a loud skip, and a failure in CI.
 //! Rules that need no server are tested beside the code.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 mod git_over_http;
 mod git_over_ssh;
 mod hostile_servers;
