@@ -1,0 +1,3 @@
+//! The audit record.
+
+pub(crate) mod list;

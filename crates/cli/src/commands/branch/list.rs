@@ -1,0 +1,54 @@
+//! `keyferry branch list`.
+
+use keyferry_api::repositories::BranchQuery;
+use keyferry_domain::connection::ConnectionId;
+
+use crate::context::Context;
+use crate::error::CliError;
+use crate::lookup::{Limit, parse, up_to};
+
+/// List the branches of a repository, without a clone
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  keyferry branch list my-forge team/app
+  keyferry branch list my-forge team/app --search release --output json")]
+pub(crate) struct Args {
+    /// The connection's ID
+    #[arg(value_parser = parse::<ConnectionId>)]
+    connection: ConnectionId,
+    /// The repository's path: `team/app`
+    repository: String,
+    /// With this text in the name
+    #[arg(long)]
+    search: Option<String>,
+    #[command(flatten)]
+    limit: Limit,
+}
+
+pub(crate) async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+    let organization = &context.organization().await?;
+    let Args { connection, repository, search, limit } = &args;
+    let listed = {
+        let _progress = context.printer.progress("asking the service");
+        up_to(*limit, |limit, cursor| async move {
+            let (repository, search) = (repository.clone(), search.clone());
+            let query = BranchQuery { repository, search, limit, cursor };
+            organization.client.list_branches(&organization.id, connection, &query).await
+        })
+        .await?
+    };
+    let marks = |mark: Option<bool>, text: &str| match mark {
+        Some(true) => text.to_owned(),
+        _ => String::new(),
+    };
+    let header = ["NAME", "COMMIT", "DEFAULT", "PROTECTED"];
+    context.printer.list(&listed.items, &header, "no branches", |one| {
+        vec![
+            one.name.clone(),
+            one.commit.clone(),
+            marks(one.default, "default"),
+            marks(one.protected, "protected"),
+        ]
+    })?;
+    listed.say_when_cut(context.printer)
+}

@@ -1,0 +1,3 @@
+//! Invitations to an organization.
+
+pub(crate) mod accept;

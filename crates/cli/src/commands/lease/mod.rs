@@ -1,0 +1,5 @@
+//! Leases: what was given to whom.
+
+pub(crate) mod end;
+pub(crate) mod get;
+pub(crate) mod list;

@@ -1,0 +1,49 @@
+//! `keyferry member add`.
+
+use keyferry_api::members::CreateMember;
+use keyferry_domain::Role;
+
+use crate::context::Context;
+use crate::error::CliError;
+use crate::lookup::parse;
+
+/// Add a person to the organization
+///
+/// Someone who has no user on this server yet gets an invitation: its token is printed once, for
+/// you to hand over.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  keyferry member add jane@example.com --name Jane
+  keyferry member add security@example.com --name Security --role auditor")]
+pub(crate) struct Args {
+    /// E-mail address
+    email: String,
+    /// Name, used when the user is new
+    #[arg(long)]
+    name: Option<String>,
+    /// owner, admin, member or auditor
+    #[arg(long, default_value = "member", value_parser = parse::<Role>)]
+    role: Role,
+}
+
+pub(crate) async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+    let organization = context.organization().await?;
+    let name =
+        args.name.unwrap_or_else(|| args.email.split('@').next().unwrap_or_default().to_owned());
+    let body = CreateMember { email: args.email, name, role: args.role };
+    let created = organization.client.create_member(&organization.id, &body).await?;
+    context.printer.talk(&format!("{} is {} now", created.member.email, created.member.role))?;
+    if context.printer.is_json() {
+        return context.printer.json(&created);
+    }
+    match &created.invitation_token {
+        None => Ok(()),
+        Some(token) => {
+            context.printer.talk(
+                "hand them this invitation; it is shown once. They use it with `keyferry \
+                 invitation accept`:",
+            )?;
+            context.printer.data(token.secret().expose())
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Repositories that a connection shows.
+
+pub(crate) mod list;

@@ -1,0 +1,218 @@
+//! Following a run: every job's log as it comes, and every change of state.
+//!
+//! One loop looks at the run each second; each job that has started gets a reader that waits for
+//! its log at the server. Short failures of the server are waited out, since a run outlives them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use keyferry_api::client::{Client, ClientError};
+use keyferry_api::runs::{JobView, LogPart, LogQuery, RunView};
+use keyferry_domain::id::{JobId, OrganizationId, RunId};
+use keyferry_domain::run::{JobState, RunState, StepState};
+
+use crate::context::{Context, Organization};
+use crate::error::{CliError, Kind};
+use crate::printer::Printer;
+
+/// How long the server may be away before following ends.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How long the server holds a question for more of a log.
+const LOG_WAIT_SECONDS: u32 = 20;
+
+/// How often the run is looked at.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Follows a run to its end, and fails when the run does.
+pub(crate) async fn follow(
+    context: &Context,
+    organization: &Organization,
+    run: &RunId,
+) -> Result<(), CliError> {
+    let follower = async { follow_to_the_end(context.printer, organization, run).await };
+    let ended = tokio::select! {
+        ended = follower => ended?,
+        _ = tokio::signal::ctrl_c() => {
+            return Err(CliError::new(Kind::Unsuccessful, "stopped watching; the run goes on")
+                .hint(format!("`keyferry run watch {run}` goes on watching"))
+                .hint(format!("`keyferry run cancel {run}` stops the run")));
+        }
+    };
+    if context.printer.is_json() {
+        context.printer.json(&ended)?;
+    }
+    outcome(&ended, context.printer)
+}
+
+/// Fails when the run did not succeed.
+fn outcome(run: &RunView, printer: Printer) -> Result<(), CliError> {
+    if run.state == RunState::Succeeded {
+        return printer.talk(&format!("run {} succeeded", run.number));
+    }
+    let mut error =
+        CliError::new(Kind::Unsuccessful, format!("run {} is {}", run.number, run.state));
+    error = run.reason.iter().fold(error, |error, reason| error.note(reason.clone()));
+    for job in &run.jobs {
+        if let (JobState::Failed, Some(reason)) = (job.state, &job.reason) {
+            error = error.note(format!("{}: {reason}", job.key));
+        }
+        for step in &job.steps {
+            if let (StepState::Failed, Some(reason)) = (step.state, &step.reason) {
+                error = error.note(format!("{} / {}: {reason}", job.key, step.name));
+            }
+        }
+    }
+    Err(error)
+}
+
+async fn follow_to_the_end(
+    printer: Printer,
+    organization: &Organization,
+    run: &RunId,
+) -> Result<RunView, CliError> {
+    let client = organization.client.with_retries(PATIENCE);
+    let mut seen = Seen { printer, said: BTreeMap::new(), prefixes: BTreeMap::new() };
+    let mut readers = FuturesUnordered::new();
+    let mut read: BTreeSet<(JobId, i64)> = BTreeSet::new();
+    let mut period = tokio::time::interval(PERIOD);
+    let mut ended = None;
+    loop {
+        tokio::select! {
+            // Log first: what a job said comes before what became of it.
+            biased;
+            Some(part) = readers.next(), if !readers.is_empty() => {
+                let (reader, part): (LogReader, LogPart) = part?;
+                seen.log(&reader.job, &part.text)?;
+                if part.is_complete {
+                    seen.end_line(&reader.job)?;
+                } else {
+                    readers.push(reader.read(part.next));
+                }
+            }
+            _ = period.tick(), if ended.is_none() => {
+                let now = client.get_run(&organization.id, run).await?;
+                seen.states(&now)?;
+                for job in &now.jobs {
+                    if job.started_at.is_some() && read.insert((job.id.clone(), job.attempt)) {
+                        seen.prefixes.insert(job.id.clone(), Line::of(job, now.jobs.len() > 1));
+                        let reader = LogReader {
+                            client: client.clone(),
+                            organization: organization.id.clone(),
+                            run: run.clone(),
+                            job: job.id.clone(),
+                        };
+                        readers.push(reader.read(0));
+                    }
+                }
+                if now.state.is_over() {
+                    ended = Some(now);
+                }
+            }
+        }
+        if readers.is_empty()
+            && let Some(ended) = ended.take()
+        {
+            return Ok(ended);
+        }
+    }
+}
+
+struct LogReader {
+    client: Client,
+    organization: OrganizationId,
+    run: RunId,
+    job: JobId,
+}
+
+impl LogReader {
+    async fn read(self, after: i64) -> Result<(Self, LogPart), ClientError> {
+        let query = LogQuery { after, wait_seconds: LOG_WAIT_SECONDS };
+        let part =
+            self.client.read_job_log(&self.organization, &self.run, &self.job, &query).await?;
+        Ok((self, part))
+    }
+}
+
+/// Where a job's log stands on the screen: lines of several jobs are mixed, so each line carries
+/// its job's key and is shown when it is complete.
+#[derive(Default)]
+struct Line {
+    prefix: String,
+    begun: String,
+}
+
+impl Line {
+    fn of(job: &JobView, has_others: bool) -> Self {
+        let prefix = if has_others { format!("[{}] ", job.key) } else { String::new() };
+        Self { prefix, begun: String::new() }
+    }
+
+    /// Returns the lines that are complete with this piece.
+    fn complete(&mut self, text: &str) -> String {
+        self.begun.push_str(text);
+        let Some(end) = self.begun.rfind('\n') else { return String::new() };
+        let rest = self.begun.split_off(end + 1);
+        let lines = std::mem::replace(&mut self.begun, rest);
+        lines.split_inclusive('\n').flat_map(|line| [self.prefix.as_str(), line]).collect()
+    }
+}
+
+struct Seen {
+    printer: Printer,
+    said: BTreeMap<String, String>,
+    prefixes: BTreeMap<JobId, Line>,
+}
+
+impl Seen {
+    fn log(&mut self, job: &JobId, text: &str) -> Result<(), CliError> {
+        let lines = self.prefixes.entry(job.clone()).or_default().complete(text);
+        if lines.is_empty() { Ok(()) } else { self.printer.log(&lines) }
+    }
+
+    fn end_line(&mut self, job: &JobId) -> Result<(), CliError> {
+        let is_begun = self.prefixes.get(job).is_some_and(|line| !line.begun.is_empty());
+        if is_begun { self.log(job, "\n") } else { Ok(()) }
+    }
+
+    /// Says what has changed since the last look.
+    fn states(&mut self, run: &RunView) -> Result<(), CliError> {
+        for job in &run.jobs {
+            for step in &job.steps {
+                if !matches!(step.state, StepState::Waiting | StepState::Skipped) {
+                    let name = format!("{} / {}", job.key, step.name);
+                    self.say(name, step.state.as_str(), step.reason.as_deref())?;
+                }
+            }
+            if job.state != JobState::Waiting {
+                self.say(job.key.clone(), job.state.as_str(), job.reason.as_deref())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn say(&mut self, name: String, state: &str, reason: Option<&str>) -> Result<(), CliError> {
+        if self.said.get(&name).is_some_and(|said| said == state) {
+            return Ok(());
+        }
+        let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        self.printer.talk(&format!("{name} is {state}{reason}"))?;
+        self.said.insert(name, state.to_owned());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_shown_whole_and_with_their_job() {
+        let mut line = Line { prefix: "[a.b] ".to_owned(), begun: String::new() };
+        assert_eq!(line.complete("one"), "");
+        assert_eq!(line.complete(" more\ntwo\nth"), "[a.b] one more\n[a.b] two\n");
+        assert_eq!(line.complete("ree\n"), "[a.b] three\n");
+        assert_eq!(line.begun, "");
+    }
+}

@@ -1,0 +1,3 @@
+//! Tags, changed through a connection.
+
+pub(crate) mod delete;
