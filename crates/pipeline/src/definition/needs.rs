@@ -24,9 +24,9 @@ pub(super) fn resolve(
     for (job, needs) in jobs.iter_mut().zip(written) {
         for (text, at) in needs {
             let own = JobKey::new(stage, &job.id);
-            let named = || ids.iter().filter(|(id, key)| id == text || key.as_str() == text);
+            let matching = || ids.iter().filter(|(id, key)| id == text || key.as_str() == text);
             // A job that shares its id with one of an earlier stage means that one, not itself.
-            let found = named().find(|(_, key)| *key != own).or_else(|| named().next());
+            let found = matching().find(|(_, key)| *key != own).or_else(|| matching().next());
             if let Some((_, key)) = found {
                 if !job.needs.contains(key) {
                     job.needs.push(key.clone());
