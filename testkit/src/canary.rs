@@ -59,7 +59,7 @@ impl Canary {
         let value = value.into();
         assert!(value.len() >= 12, "a canary this short is found by accident");
         let bytes = value.as_bytes();
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = hexadecimal(bytes);
         let mut forms = BTreeMap::new();
         for alignment in 0..3 {
             forms.insert(base64_core(bytes, alignment, &URL_SAFE), "base64 (URL alphabet)");
@@ -98,6 +98,10 @@ impl Canary {
     }
 
     /// Fails the test when the secret is in `bytes`, which the test calls `place`.
+    ///
+    /// # Panics
+    ///
+    /// When it is there.
     #[track_caller]
     pub fn assert_absent_in(&self, place: &str, bytes: impl AsRef<[u8]>) {
         if let Some(form) = self.find_in(bytes.as_ref()) {
@@ -137,6 +141,10 @@ impl Canary {
     }
 
     /// Fails the test when the secret is in a file below `folder`.
+    ///
+    /// # Panics
+    ///
+    /// When it is there, or a file cannot be read.
     #[track_caller]
     pub fn assert_absent_in_files(&self, folder: &Path) {
         match self.find_in_files(folder) {
@@ -146,6 +154,10 @@ impl Canary {
     }
 
     /// Fails the test when the secret is in the database, in the whole of its dump.
+    ///
+    /// # Panics
+    ///
+    /// When it is there, or the database cannot be dumped.
     #[track_caller]
     pub fn assert_absent_in_database(&self, url: &str) {
         match Postgres::dump(url) {
@@ -177,6 +189,10 @@ impl Canary {
     }
 
     /// Fails the test when a process has the secret in its arguments or environment now.
+    ///
+    /// # Panics
+    ///
+    /// When it is there.
     #[track_caller]
     pub fn assert_absent_in_processes(&self) {
         let sightings = self.find_in_processes();
@@ -218,6 +234,10 @@ impl ProcessWatch {
     }
 
     /// Ends the watch and returns what it saw.
+    ///
+    /// # Panics
+    ///
+    /// When the watch itself broke down.
     pub fn finish(mut self) -> Vec<Sighting> {
         self.watch.is_over.store(true, Ordering::Relaxed);
         // A watch that broke down has seen nothing, which must not pass for a clean list.
@@ -255,7 +275,12 @@ fn read_if_there(path: &PathBuf) -> Result<Option<Vec<u8>>> {
 fn random_hex() -> Result<String> {
     let mut bytes = [0; 16];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hexadecimal(&bytes))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or_default();
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 #[cfg(test)]
@@ -278,8 +303,8 @@ mod tests {
                 (URL_SAFE.encode(&text).into_bytes(), "base64 (URL alphabet)"),
                 (serde_json::json!({ "a": text }).to_string().into_bytes(), "JSON-escaped"),
                 (utf8_percent_encode(&text, URL_STRICT).to_string().into(), "URL-encoded"),
-                (text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>().into(), "hex"),
-                (text.bytes().map(|byte| format!("{byte:02X}")).collect::<String>().into(), "HEX"),
+                (hexadecimal(text.as_bytes()).into_bytes(), "hex"),
+                (hexadecimal(text.as_bytes()).to_uppercase().into_bytes(), "HEX"),
             ];
             for (bytes, form) in texts {
                 assert!(canary.find_in(&bytes).is_some(), "{form} after `{lead}`");

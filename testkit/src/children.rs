@@ -205,13 +205,13 @@ fn spawn_from_lasting_thread(command: Command) -> Result<std::process::Child> {
         });
         Mutex::new(requests)
     });
-    let (answer, started) = channel();
+    let (answer, spawned) = channel();
     starter
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .send((command, answer))
         .map_err(|_| anyhow!("the thread that starts programs is gone"))?;
-    Ok(started.recv().context("the thread that starts programs is gone")??)
+    Ok(spawned.recv().context("the thread that starts programs is gone")??)
 }
 
 /// A running program; killed with its process group when dropped.

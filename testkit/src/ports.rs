@@ -12,6 +12,10 @@ const FIRST: u16 = 10_000;
 const COUNT: u16 = 22_000;
 
 /// Returns a port on which nothing listens now.
+///
+/// # Panics
+///
+/// When there is none.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // Processes start far apart, so that they seldom look at the same port.

@@ -19,10 +19,10 @@ use crate::environment::{BINARIES_VARIABLE, variable};
 use crate::{Scratch, wait_until};
 
 /// How long the server may take until it listens; it takes well under a second alone.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// How long the server may take to leave when asked to.
-const STOP_LIMIT: Duration = Duration::from_secs(60);
+const STOP_LIMIT: Duration = Duration::from_mins(1);
 
 /// What the server prints when it is ready, before its URL.
 const READY: &str = "listening on ";
@@ -63,7 +63,7 @@ impl Binaries {
         }
         let messages = run(&mut build).context("failed to build the programs")?;
         let messages = String::from_utf8_lossy(&messages.stdout).into_owned();
-        let built = |name: &str| {
+        let executable = |name: &str| {
             messages
                 .lines()
                 .filter_map(|line| serde_json::from_str::<Value>(line).ok())
@@ -71,7 +71,7 @@ impl Binaries {
                 .find_map(|message| message["executable"].as_str().map(PathBuf::from))
                 .with_context(|| format!("cargo built no `{name}`"))
         };
-        Ok(Self { server: built("keyferry-server")?, cli: built("keyferry")? })
+        Ok(Self { server: executable("keyferry-server")?, cli: executable("keyferry")? })
     }
 
     fn in_folder(folder: &Path) -> Self {

@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn a_failed_look_ends_the_wait() {
-        let found = wait_until::<()>("x", Duration::from_secs(60), || bail!("gone"));
+        let found = wait_until::<()>("x", Duration::from_mins(1), || bail!("gone"));
         assert_eq!(found.unwrap_err().to_string(), "gone");
     }
 }

@@ -23,7 +23,9 @@ pub(crate) fn run() -> Result<()> {
     if steps::has_cargo_subcommand("deny") {
         steps::run("supply chain", &mut steps::cargo(["deny", "check"]))?;
     } else {
-        steps::say("supply chain: not checked, cargo-deny is not installed (cargo install cargo-deny)");
+        steps::say(
+            "supply chain: not checked, cargo-deny is not installed (cargo install cargo-deny)",
+        );
     }
     Ok(())
 }

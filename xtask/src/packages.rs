@@ -31,10 +31,7 @@ const NEEDED: &[(&str, &str)] = &[
 ];
 
 /// Returns the packages of `needed` whose program `is_there` does not find, each once.
-fn missing<'a>(
-    needed: &[(&'a str, &'a str)],
-    is_there: impl Fn(&str) -> bool,
-) -> Vec<&'a str> {
+fn missing<'a>(needed: &[(&'a str, &'a str)], is_there: impl Fn(&str) -> bool) -> Vec<&'a str> {
     let mut packages: Vec<&str> = needed
         .iter()
         .filter(|(_, program)| !is_there(program))

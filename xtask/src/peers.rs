@@ -118,7 +118,8 @@ mod tests {
 
     #[test]
     fn a_replacement_by_a_folder_is_refused() {
-        let upstream = json!({"Go": "1.26", "Replace": [{"Old": {"Path": "a"}, "New": {"Path": "./a"}}]});
+        let upstream =
+            json!({"Go": "1.26", "Replace": [{"Old": {"Path": "a"}, "New": {"Path": "./a"}}]});
         let error = go_mod(&upstream).unwrap_err().to_string();
         assert!(error.contains("`a` by a folder"), "{error}");
     }

@@ -3,6 +3,7 @@
 //! It lets in the user who runs the tests, with keys that were added, and runs nothing but git's
 //! two server programs.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -119,7 +120,7 @@ impl GitSsh {
     pub fn authorize(&self, public_line: &str) -> Result<()> {
         let mut keys = std::fs::read_to_string(self.scratch.join("authorized_keys"))?;
         let program = self.scratch.join("serve");
-        keys.push_str(&format!("restrict,command=\"{}\" {public_line}\n", program.display()));
+        writeln!(keys, "restrict,command=\"{}\" {public_line}", program.display())?;
         self.scratch.write("authorized_keys", keys, 0o600)?;
         Ok(())
     }

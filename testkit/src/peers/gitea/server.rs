@@ -14,7 +14,7 @@ use crate::http::{Answer, Request};
 use crate::{Authority, Scratch};
 
 /// How long Gitea may take to answer after its start; it takes half a second alone.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// The administrator of each server, made when its template is.
 pub(super) const ADMINISTRATOR: &str = "root-of-forge";
