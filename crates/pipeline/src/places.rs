@@ -69,7 +69,7 @@ pub enum Purpose {
 pub struct KnownConnection {
     /// Its ID.
     pub id: String,
-    /// Its type: `git`, `gitea`, …
+    /// Its type: `git`, `gitea`, …; empty when it was not looked up, which is enough to suggest it.
     pub kind: String,
     /// Whether the author may know of it. Others are no mistake, and are never suggested.
     pub is_visible: bool,
@@ -303,7 +303,8 @@ type Problem = (&'static str, String, Option<String>);
 
 fn unknown(usage: &ConnectionUse, known: &[KnownConnection]) -> Problem {
     let fitting = |connection: &&KnownConnection| {
-        usage.purpose.kinds().is_none_or(|kinds| kinds.contains(&connection.kind.as_str()))
+        let KnownConnection { kind, .. } = connection;
+        kind.is_empty() || usage.purpose.kinds().is_none_or(|kinds| kinds.contains(&kind.as_str()))
     };
     let names = known
         .iter()
@@ -344,12 +345,13 @@ fn wrong_kind(
     if kinds.contains(&connection.kind.as_str()) {
         return None;
     }
-    let message = format!(
-        "the connection {} has the type `{}`, which cannot {}",
-        quote(&usage.id),
-        connection.kind,
-        usage.purpose.described()
-    );
+    let (id, purpose) = (quote(&usage.id), usage.purpose.described());
+    let message = if connection.is_visible {
+        let kind = &connection.kind;
+        format!("the connection {id} has the type `{kind}`, which cannot {purpose}")
+    } else {
+        format!("the connection {id} has a type that cannot {purpose}")
+    };
     let fitting: Vec<String> = known
         .iter()
         .filter(|other| other.is_visible && kinds.contains(&other.kind.as_str()))

@@ -133,3 +133,25 @@ fn the_spelling_of_ids_is_checked_without_a_server() {
     assert_eq!(diagnostics.len(), 1);
     assert_eq!(diagnostics[0].code, "unknown_connection");
 }
+
+#[test]
+fn a_connection_whose_type_was_not_looked_up_is_suggested() {
+    let definition = Definition::parse(GIT_AND_IMAGES).unwrap();
+    let all =
+        known(&[("forgee", ""), ("images", "private_docker_registry"), ("release-api", "generic")]);
+    let diagnostics = definition.check_connections(&all);
+    assert_eq!(diagnostics[0].hint.as_deref(), Some("did you mean `forgee`?"));
+}
+
+#[test]
+fn the_type_of_a_hidden_connection_is_not_told() {
+    let definition = Definition::parse(GIT_AND_IMAGES).unwrap();
+    let mut all =
+        known(&[("forge", "gitea"), ("images", "kubernetes"), ("release-api", "generic")]);
+    all[1].is_visible = false;
+    let diagnostics = definition.check_connections(&all);
+    assert_eq!(
+        diagnostics[0].message,
+        "the connection `images` has a type that cannot log in to an image registry"
+    );
+}
