@@ -19,7 +19,7 @@ pub mod steps;
 pub mod substitution;
 mod yaml;
 
-pub use definition::{Definition, JobKey};
+pub use definition::{Definition, JobKey, is_branch_name};
 pub use diagnostic::Diagnostic;
 pub use masking::{Masker, Patterns};
 pub use places::{ConnectionUse, KnownConnection, Place, PlaceKind, Purpose};

@@ -11,6 +11,8 @@ pub struct UnknownVariable {
 }
 
 /// Replaces each `${NAME}` and `$NAME` once; what comes in with a value is not looked at again.
+///
+/// What comes out may be anything: a branch or tag is checked again with [`crate::is_branch_name`].
 pub fn substitute(
     text: &str,
     find: impl Fn(&str) -> Option<String>,

@@ -16,7 +16,7 @@ use crate::diagnostic::{Diagnostic, Position, code};
 use crate::reader::Reader;
 use crate::steps::Step;
 
-pub(crate) use sources::is_branch_name;
+pub use sources::is_branch_name;
 pub(crate) use tables::{PIPELINE, VARIABLE};
 pub(crate) use variables::is_variable_name;
 

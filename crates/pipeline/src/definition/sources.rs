@@ -160,7 +160,7 @@ fn read_endpoint(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<String>
 
 /// Tells whether Git takes this as the name of a branch, tag or commit. Stricter than
 /// git-check-ref-format(1): nothing that could be read as an option or a revision expression.
-pub(crate) fn is_branch_name(text: &str) -> bool {
+pub fn is_branch_name(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 250
         && !text.starts_with(['-', '/', '.'])
