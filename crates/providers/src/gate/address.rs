@@ -140,6 +140,8 @@ fn judge_v6(address: Ipv6Addr) -> Verdict {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn verdict(text: &str) -> Verdict {
@@ -238,5 +240,26 @@ mod tests {
             canonical("::ffff:10.0.0.1".parse().unwrap()),
             "10.0.0.1".parse::<IpAddr>().unwrap()
         );
+    }
+
+    proptest! {
+        #[test]
+        fn no_ipv6_form_makes_an_ipv4_address_look_more_harmless(octets in any::<[u8; 4]>()) {
+            let inner = Ipv4Addr::from(octets);
+            let [high, low] = [
+                u16::from_be_bytes([octets[0], octets[1]]),
+                u16::from_be_bytes([octets[2], octets[3]]),
+            ];
+            prop_assert_eq!(judge(inner.to_ipv6_mapped().into()), judge(inner.into()));
+            for parts in [
+                [0x0064, 0xff9b, 0, 0, 0, 0, high, low],
+                [0x2002, high, low, 0, 0, 0, 0, 1],
+                [0, 0, 0, 0, 0xffff, 0, high, low],
+                [0x2606, 0x4700, 0, 0, 0, 0x5efe, high, low],
+            ] {
+                let outer = Ipv6Addr::from(parts);
+                prop_assert!(judge(outer.into()) >= judge(inner.into()), "{}", outer);
+            }
+        }
     }
 }

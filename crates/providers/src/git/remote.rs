@@ -128,10 +128,12 @@ impl Remote {
     /// Returns branches and `HEAD`; with servers of protocol v0 tags too.
     pub(super) async fn references(&self) -> Result<References, ProviderError> {
         let (mut conversation, advertisement) = self.open(Service::UploadPack).await?;
-        let references = match &advertisement {
-            Advertisement::V0 { references, .. } => references.clone(),
-            Advertisement::V2 { .. } if advertisement.has("ls-refs") => {
-                let request = encode_ls_refs(advertisement.object_format());
+        let can_list = advertisement.has("ls-refs");
+        let object_format = advertisement.object_format().map(str::to_owned);
+        let references = match advertisement {
+            Advertisement::V0 { references, .. } => references,
+            Advertisement::V2 { .. } if can_list => {
+                let request = encode_ls_refs(object_format.as_deref());
                 let answer = conversation.ask(request).await?;
                 decode_ls_refs(&answer).map_err(|error| self.protocol_error(error))?
             }

@@ -123,6 +123,12 @@ impl Request {
         self
     }
 
+    /// Names a secret that was sent before and that their answer might repeat.
+    pub(crate) fn secret(mut self, secret: &SecretString) -> Self {
+        self.secrets.push(secret.clone());
+        self
+    }
+
     /// Sets a header. Not for secrets.
     pub(crate) fn header(mut self, name: &'static str, value: &'static str) -> Self {
         self.headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));

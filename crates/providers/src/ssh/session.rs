@@ -83,6 +83,15 @@ impl Session {
         let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
         match handle.authenticate_publickey(username, key).await {
             Ok(AuthResult::Success) => Ok(Self { handle, host: host.clone(), leash }),
+            // The library reports a connection that ends here as a failure without methods.
+            Ok(AuthResult::Failure { remaining_methods, .. })
+                if remaining_methods.is_empty() && handle.is_closed() =>
+            {
+                Err(lost(&russh::Error::Disconnect, host))
+            }
+            Ok(AuthResult::Failure { partial_success: true, .. }) => Err(ProviderError::Rejected {
+                reason: format!("`{host}` asks `{username}` for more than this key"),
+            }),
             Ok(AuthResult::Failure { .. }) => Err(ProviderError::Rejected {
                 reason: format!("`{host}` does not let `{username}` in with this key"),
             }),
