@@ -49,7 +49,7 @@ impl Provider for Generic {
             Operation::Material => Ok(Plan { narrowing: Narrowing::Stored, handle: None }),
             Operation::Git { .. } | Operation::Registry { .. } => {
                 Err(ProviderError::Misconfigured {
-                    field: "type".to_owned(),
+                    field: "operation".to_owned(),
                     reason: "a `generic` connection holds values and files; it cannot sign in \
                              to a service"
                         .to_owned(),

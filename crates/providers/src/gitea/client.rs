@@ -53,6 +53,17 @@ impl Answer {
         self.status == 403 && self.words().contains("scope")
     }
 
+    /// Returns what a refusal means; `what` is the thing asked for.
+    pub(super) fn refusal(&self, what: &str) -> ProviderError {
+        let words = self.words();
+        match self.status {
+            // Their rules about the thing, not about the credential.
+            403 if is_rule(&words) => ProviderError::Refused { reason: words },
+            405 | 409 | 422 | 423 => ProviderError::Refused { reason: words },
+            _ => self.inner.error(what),
+        }
+    }
+
     /// Tells whether there is another page: from `Link`, else from `X-Total-Count`.
     pub(super) fn has_next_page(&self, page: u32, size: u32) -> bool {
         if let Some(link) = self.inner.header("link") {
@@ -71,7 +82,7 @@ pub(super) struct Client<'a> {
 }
 
 /// The username and the secret of a credential: a token may have a meaningless name.
-fn parts<'a>(target: Target<'a>) -> Result<(&'a str, &'a SecretString), ProviderError> {
+fn parts(target: Target<'_>) -> Result<(&str, &SecretString), ProviderError> {
     let credential = target.credential;
     let name = match credential.kind {
         CredentialKind::UsernamePassword => "password",
@@ -158,17 +169,6 @@ impl<'a> Client<'a> {
         Ok(Answer { status: inner.status.as_u16(), inner })
     }
 
-    /// Returns what a refusal means; `what` is the thing asked for.
-    pub(super) fn refusal(&self, answer: &Answer, what: &str) -> ProviderError {
-        let words = answer.words();
-        match answer.status {
-            // Their rules about the thing, not about the credential.
-            403 if is_rule(&words) => ProviderError::Refused { reason: words },
-            405 | 409 | 422 | 423 => ProviderError::Refused { reason: words },
-            _ => answer.inner.error(what),
-        }
-    }
-
     /// Returns whose credential this is. Needs the scope `read:user`: `None` when a valid token
     /// does not have it.
     pub(super) async fn user(&self) -> Result<Option<User>, ProviderError> {
@@ -176,7 +176,7 @@ impl<'a> Client<'a> {
         match answer.status {
             200 => answer.json().map(Some),
             _ if answer.is_about_scopes() => Ok(None),
-            _ => Err(self.refusal(&answer, "the API of Gitea at this address")),
+            _ => Err(answer.refusal("the API of Gitea at this address")),
         }
     }
 }
@@ -257,9 +257,9 @@ pub(super) fn ref_segments<'a>(
         && !name.contains("..")
         && !name.contains("@{")
         && !name.ends_with('.')
-        && name
-            .split('/')
-            .all(|part| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock"))
+        && name.split('/').all(|part| {
+            !part.is_empty() && !part.starts_with('.') && part.strip_suffix(".lock").is_none()
+        })
         && !name.chars().any(|c| c.is_control() || " ~^:?*[\\".contains(c));
     if is_valid {
         Ok(name.split('/').collect())

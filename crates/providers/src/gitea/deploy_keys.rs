@@ -57,7 +57,7 @@ pub(super) async fn mint(
     match answer.status {
         201 => {}
         _ => {
-            return Err(match client.refusal(&answer, &repository.describe()) {
+            return Err(match answer.refusal(&repository.describe()) {
                 ProviderError::Rejected { reason } => ProviderError::Rejected {
                     reason: format!(
                         "no deploy key can be made for {repository}: {reason}; the token needs \
@@ -99,22 +99,29 @@ pub(super) async fn delete(
 ) -> Result<Removal, ProviderError> {
     let path = repository.path(&["keys"]);
     let mut ids = Vec::new();
+    let mut has_more = true;
     for page in 1..=MAX_PAGES {
         let query = [("limit", "50".to_owned()), ("page", page.to_string())];
         let answer = client.call(Method::GET, &path, &query, None).await?;
         match answer.status {
             200 => {}
             404 => return Ok(Removal::RepositoryNotSeen),
-            _ => return Err(client.refusal(&answer, &repository.describe())),
+            _ => return Err(answer.refusal(&repository.describe())),
         }
         // This list has no `Link` header, and the server may serve fewer than asked for: only an
         // empty page is the end.
         let keys: Option<Vec<DeployKey>> = answer.json()?;
         let keys = keys.unwrap_or_default();
-        if keys.is_empty() {
+        has_more = !keys.is_empty();
+        if !has_more {
             break;
         }
         ids.extend(keys.into_iter().filter(|key| key.title == title).map(|key| key.id));
+    }
+    if ids.is_empty() && has_more {
+        return Err(ProviderError::Unexpected {
+            reason: format!("the deploy keys of {repository} do not come to an end"),
+        });
     }
     for id in ids {
         let id = id.to_string();
@@ -122,7 +129,7 @@ pub(super) async fn delete(
         let answer = client.call(Method::DELETE, &path, &[], None).await?;
         match answer.status {
             204 | 404 => {}
-            _ => return Err(client.refusal(&answer, "the deploy key")),
+            _ => return Err(answer.refusal("the deploy key")),
         }
     }
     Ok(Removal::Done)

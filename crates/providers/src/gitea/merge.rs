@@ -106,7 +106,7 @@ async fn open(
             let found = client.call(Method::GET, &path, &[], None).await?;
             match found.status {
                 200 => Ok((found.json()?, false)),
-                _ => Err(client.refusal(&answer, &repository.describe())),
+                _ => Err(answer.refusal(&repository.describe())),
             }
         }
         // Both branches were there a moment ago.
@@ -115,7 +115,7 @@ async fn open(
                 "{repository} has its pull requests switched off, and Gitea merges by them only"
             ),
         }),
-        _ => Err(client.refusal(&answer, &repository.describe())),
+        _ => Err(answer.refusal(&repository.describe())),
     }
 }
 
@@ -172,10 +172,10 @@ async fn merge_pull(
             }
             409 => return Err(ProviderError::MergeConflict { paths: Vec::new() }),
             500.. => {
-                let error = client.refusal(&answer, &repository.describe());
+                let error = answer.refusal(&repository.describe());
                 return merged_anyway(client, repository, request, &number, error).await;
             }
-            _ => return Err(client.refusal(&answer, &repository.describe())),
+            _ => return Err(answer.refusal(&repository.describe())),
         }
     }
 }
@@ -205,7 +205,7 @@ async fn commit_of(
 ) -> Result<Merged, ProviderError> {
     let answer = client.call(Method::GET, &repository.path(&["pulls", number]), &[], None).await?;
     if answer.status != 200 {
-        return Err(client.refusal(&answer, "the pull request"));
+        return Err(answer.refusal("the pull request"));
     }
     let pull: PullRequest = answer.json()?;
     if !pull.merged {
@@ -227,7 +227,7 @@ async fn close(client: &Client<'_>, repository: &RepositoryName<'_>, number: u64
     let body = json!({"state": "closed"});
     let error = match client.call(Method::PATCH, &path, &[], Some(&body)).await {
         Ok(answer) if matches!(answer.status, 200 | 201) => return,
-        Ok(answer) => client.refusal(&answer, "the pull request"),
+        Ok(answer) => answer.refusal("the pull request"),
         Err(error) => error,
     };
     tracing::warn!(%repository, number, %error, "a pull request of a failed merge stays open");

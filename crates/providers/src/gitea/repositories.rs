@@ -78,7 +78,7 @@ pub(super) async fn get(
     let answer = client.call(Method::GET, &repository.path(&[]), &[], None).await?;
     match answer.status {
         200 => answer.json(),
-        _ => Err(client.refusal(&answer, &repository.describe())),
+        _ => Err(answer.refusal(&repository.describe())),
     }
 }
 
@@ -109,7 +109,7 @@ pub(super) async fn list(
     }
     let answer = client.call(Method::GET, &["repos", "search"], &query, None).await?;
     if answer.status != 200 {
-        return Err(client.refusal(&answer, "the list of repositories"));
+        return Err(answer.refusal("the list of repositories"));
     }
     let found: SearchAnswer = answer.json()?;
     let found = found.data.unwrap_or_default();
@@ -143,7 +143,7 @@ pub(super) async fn list_branches(
         let path = repository.path(&["branches"]);
         let answer = client.call(Method::GET, &path, &query, None).await?;
         if answer.status != 200 {
-            return Err(client.refusal(&answer, &repository.describe()));
+            return Err(answer.refusal(&repository.describe()));
         }
         // An empty repository answers `null`.
         let page: Option<Vec<BranchAnswer>> = answer.json()?;
@@ -190,7 +190,7 @@ pub(super) async fn get_branch(
     match answer.status {
         200 => answer.json(),
         404 => Err(absent(client, repository, format!("branch `{branch}` in {repository}")).await),
-        _ => Err(client.refusal(&answer, &repository.describe())),
+        _ => Err(answer.refusal(&repository.describe())),
     }
 }
 
@@ -226,7 +226,7 @@ pub(super) async fn delete_branch(
     match answer.status {
         204 => Ok(()),
         404 => Err(absent(client, repository, format!("branch `{branch}` in {repository}")).await),
-        _ => Err(client.refusal(&answer, &repository.describe())),
+        _ => Err(answer.refusal(&repository.describe())),
     }
 }
 
@@ -245,7 +245,7 @@ pub(super) async fn delete_tag(
         409 => Err(ProviderError::Refused {
             reason: format!("tag `{tag}` belongs to a release; delete the release first"),
         }),
-        _ => Err(client.refusal(&answer, &repository.describe())),
+        _ => Err(answer.refusal(&repository.describe())),
     }
 }
 
@@ -264,7 +264,7 @@ pub(super) async fn is_ahead(
     }
     let answer = client.call(Method::GET, &repository.path(&["commits"]), &query, None).await?;
     if answer.status != 200 {
-        return Err(client.refusal(&answer, &repository.describe()));
+        return Err(answer.refusal(&repository.describe()));
     }
     let commits: Option<Vec<serde_json::Value>> = answer.json()?;
     Ok(!commits.unwrap_or_default().is_empty())

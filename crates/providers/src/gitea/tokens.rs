@@ -54,7 +54,7 @@ pub(super) async fn check_mint(client: &Client<'_>, login: &str) -> Result<(), P
 }
 
 fn mint_refusal(client: &Client<'_>, answer: &Answer, scopes: &str) -> ProviderError {
-    match client.refusal(answer, "the user") {
+    match answer.refusal("the user") {
         ProviderError::Rejected { reason } => ProviderError::Rejected {
             reason: format!(
                 "no token with {scopes} can be minted: {reason}; a token in the password's place \
@@ -79,6 +79,6 @@ pub(super) async fn delete(
     let answer = client.call_basic(login, Method::DELETE, &path, None).await?;
     match answer.status {
         204 | 404 => Ok(()),
-        _ => Err(client.refusal(&answer, "the token")),
+        _ => Err(answer.refusal("the token")),
     }
 }

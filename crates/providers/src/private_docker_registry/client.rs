@@ -41,7 +41,8 @@ pub(super) async fn sign_in(
     let ca = settings.get("ca_certificate").map(String::as_str);
     let http = Http::new(context, REGISTRY, ca)?;
     let api = api_url(&base);
-    let asked = http.get(api.clone()).send().await?;
+    // The secret is not sent here, but a server may know it from another call.
+    let asked = http.get(api.clone()).secret(secret).send().await?;
     let challenges = match asked.status.as_u16() {
         401 => challenges(&asked),
         200 => {
@@ -88,7 +89,7 @@ pub(super) async fn sign_in(
             reason: "the token server of the registry answers without a token".to_owned(),
         })?;
     // A token server may give anyone a token that is good for nothing.
-    http.get(api).bearer(&token).send().await?.success("`/v2/` of the registry")?;
+    http.get(api).bearer(&token).secret(secret).send().await?.success("`/v2/` of the registry")?;
     Ok(())
 }
 

@@ -104,7 +104,7 @@ impl Provider for PrivateDockerRegistry {
                 Ok(Plan { narrowing: Narrowing::Stored, handle: None })
             }
             Operation::Git { .. } => Err(ProviderError::Misconfigured {
-                field: "type".to_owned(),
+                field: "operation".to_owned(),
                 reason: "a `private_docker_registry` connection cannot sign in to a Git server"
                     .to_owned(),
             }),

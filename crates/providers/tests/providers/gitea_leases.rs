@@ -7,7 +7,7 @@ use keyferry_providers::ProviderError;
 use keyferry_testkit::Authority;
 use keyferry_testkit::peers::gitea::{self, Gitea, Options, User};
 
-use crate::world::{Connection, git, pair, password, registry, token};
+use crate::world::{Connection, context, git, pair, password, registry, token};
 
 fn connection(gitea: &Gitea, user: &User) -> Connection {
     let settings = [("base_url", gitea.url())];
@@ -317,9 +317,19 @@ async fn a_forge_below_a_path_with_a_private_authority_is_reached() {
     let ca = std::fs::read_to_string(authority.certificate()).unwrap();
     connection.settings.insert("ca_certificate".to_owned(), ca);
     connection.verify().await.unwrap();
-    let operation = git(Some(&app.path), Access::Read);
-    let plan = connection.plan(&operation, "lease_1");
-    connection.issue(&operation, &plan).await.unwrap();
-    connection.revoke(&plan).await.unwrap();
+    // What Git asks for has the server's sub-path in front.
+    for path in [app.path.as_str(), "forge/alice/app"] {
+        let operation = git(Some(path), Access::Read);
+        let plan = connection.plan(&operation, "lease_1");
+        connection.issue(&operation, &plan).await.unwrap();
+        connection.revoke(&plan).await.unwrap();
+        let repositories = connection.provider.repositories().unwrap();
+        let path = path.parse().unwrap();
+        let found = repositories
+            .list_branches(&context(), connection.target(), &path, None, None, 50)
+            .await
+            .unwrap();
+        assert_eq!(found.items.len(), 1);
+    }
     assert!(gitea.token_names(&alice).unwrap().is_empty());
 }

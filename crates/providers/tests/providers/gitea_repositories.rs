@@ -6,7 +6,7 @@ use keyferry_providers::ProviderError;
 use keyferry_providers::provider::{
     Branch, MergeRequest, MergeStrategy, Merged, Repository, ServicePage,
 };
-use keyferry_testkit::peers::gitea::{self, Gitea, Options, Repository as Made, User};
+use keyferry_testkit::peers::gitea::{self, Gitea, Repository as Made, User};
 use serde_json::{Value, json};
 
 use crate::world::{Connection, context, password, token};
@@ -19,11 +19,11 @@ struct Forge {
 }
 
 /// Starts a forge with `alice/app`, and a connection of hers; `None` when there is none here.
-fn forge(sub_path: &str) -> Option<Forge> {
+fn forge() -> Option<Forge> {
     if !gitea::require() {
         return None;
     }
-    let gitea = Gitea::start_with(&Options { sub_path, authority: None }).unwrap();
+    let gitea = Gitea::start().unwrap();
     let alice = gitea.create_user("alice", "first password 1").unwrap();
     let app = gitea.create_repository(&alice, "app").unwrap();
     let credential = password(&alice.name, &alice.password);
@@ -121,7 +121,7 @@ fn request(from: &str, strategy: MergeStrategy) -> MergeRequest {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn repositories_arrive_to_the_end_each_once_and_only_ones_own() {
-    let Some(forge) = forge("") else { return };
+    let Some(forge) = forge() else { return };
     let bob = forge.gitea.create_user("bob", "first password 1").unwrap();
     let shared = forge.gitea.create_repository(&bob, "shared").unwrap();
     forge.gitea.add_collaborator(&shared, &forge.alice, "read").unwrap();
@@ -178,7 +178,7 @@ async fn repositories_arrive_to_the_end_each_once_and_only_ones_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn branches_are_listed_with_their_marks_and_searched() {
-    let Some(forge) = forge("/forge") else { return };
+    let Some(forge) = forge() else { return };
     for name in ["feature/login", "feature/logout", "fix%2Fodd", "release/1"] {
         forge.gitea.create_branch(&forge.app, name, "main").unwrap();
     }
@@ -205,9 +205,6 @@ async fn branches_are_listed_with_their_marks_and_searched() {
     forge.gitea.call("POST", "/admin/users/alice/repos", Some(&body)).unwrap();
     let found = branches(&forge.connection, "alice/empty", None, None, 50).await.unwrap();
     assert_eq!(found, ServicePage { items: Vec::new(), next: None });
-    // What Git asks for below the server's sub-path names the same repository.
-    let found = branches(&forge.connection, "forge/alice/app", None, None, 50).await.unwrap();
-    assert_eq!(found.items.len(), 5);
     let error = branches(&forge.connection, "alice/none", None, None, 50).await.unwrap_err();
     assert!(matches!(error, ProviderError::NotFound { .. }), "{error}");
     for path in ["alice", "a/b/c"] {
@@ -218,7 +215,7 @@ async fn branches_are_listed_with_their_marks_and_searched() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn branches_are_merged_in_each_way() {
-    let Some(forge) = forge("") else { return };
+    let Some(forge) = forge() else { return };
     // Fast-forward keeps the commit.
     let commit = forge.branch("feature/one", "one.txt", "1");
     let merged = forge.merge(&request("feature/one", MergeStrategy::FastForward)).await.unwrap();
@@ -253,7 +250,7 @@ async fn branches_are_merged_in_each_way() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_merge_that_cannot_be_leaves_everything_as_it_was() {
-    let Some(forge) = forge("") else { return };
+    let Some(forge) = forge() else { return };
     forge.branch("feature/a", "same.txt", "a");
     forge.branch("feature/b", "same.txt", "b");
     forge.merge(&request("feature/a", MergeStrategy::Merge)).await.unwrap();
@@ -282,7 +279,7 @@ async fn a_merge_that_cannot_be_leaves_everything_as_it_was() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_merge_request_of_people_is_used_and_not_closed() {
-    let Some(forge) = forge("") else { return };
+    let Some(forge) = forge() else { return };
     forge.branch("feature/a", "same.txt", "a");
     forge.branch("feature/b", "same.txt", "b");
     for (head, number) in [("feature/a", 1), ("feature/b", 2)] {
@@ -300,7 +297,7 @@ async fn a_merge_request_of_people_is_used_and_not_closed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rules_of_the_forge_about_merging_are_told() {
-    let Some(forge) = forge("") else { return };
+    let Some(forge) = forge() else { return };
     forge.branch("feature/a", "a.txt", "a");
     forge.protect(&json!({"rule_name": "main", "required_approvals": 1}));
     let error = forge.merge(&request("feature/a", MergeStrategy::Merge)).await.unwrap_err();
@@ -326,7 +323,7 @@ async fn rules_of_the_forge_about_merging_are_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn branches_are_deleted_unless_they_moved_or_are_kept() {
-    let Some(forge) = forge("") else { return };
+    let Some(forge) = forge() else { return };
     let tip = forge.branch("feature/gone", "a.txt", "a");
     let main = forge.tip("main");
     let error = forge.delete_branch("feature/gone", Some(&main)).await.unwrap_err();
@@ -371,7 +368,7 @@ async fn branches_are_deleted_unless_they_moved_or_are_kept() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tags_are_deleted_unless_a_release_stands_on_them() {
-    let Some(forge) = forge("") else { return };
+    let Some(forge) = forge() else { return };
     for name in ["v1/rc", "v2"] {
         let body = json!({"tag_name": name, "target": "main"});
         forge.gitea.call("POST", "/repos/alice/app/tags", Some(&body)).unwrap();
