@@ -59,8 +59,8 @@ pub struct JobConnection {
     pub connection_id: ConnectionId,
     /// Its type.
     pub connection_type: String,
-    /// The host, with port, and path below which helpers answer for it: `git.example.com/team`;
-    /// absent for types without a service.
+    /// The address below which helpers answer for it: `https://git.example.com/team`, without a
+    /// scheme where any will do; absent for types without a service.
     pub address: Option<String>,
     /// Whether the server can merge through it by the service's own call.
     pub can_merge: bool,

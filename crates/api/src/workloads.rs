@@ -45,7 +45,7 @@ pub struct WorkloadConnection {
     pub connection_id: ConnectionId,
     /// Its type.
     pub connection_type: String,
-    /// The host, with port, and path below which helpers answer for it: `git.example.com/team`;
-    /// absent for types without a service.
+    /// The address below which helpers answer for it: `https://git.example.com/team`, without a
+    /// scheme where any will do; absent for types without a service.
     pub address: Option<String>,
 }

@@ -138,6 +138,14 @@ impl Error {
             .caused_by(source)
     }
 
+    /// Gives the error a code and a message of its own.
+    #[must_use]
+    pub fn named(mut self, code: &'static str, message: impl Into<String>) -> Self {
+        self.code = code;
+        self.message = message.into();
+        self
+    }
+
     /// Adds what the person can do about it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -164,6 +172,18 @@ impl Error {
     pub fn used_by(mut self, names: Vec<String>) -> Self {
         self.details.used_by = names;
         self
+    }
+
+    /// Makes an error for another caller of the same failed work; the cause stays with the first.
+    #[must_use]
+    pub fn to_shared(&self) -> Self {
+        Self {
+            kind: self.kind,
+            code: self.code,
+            message: self.message.clone(),
+            details: self.details.clone(),
+            source: None,
+        }
     }
 
     /// Returns the kind of failure.

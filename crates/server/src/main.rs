@@ -1,3 +1,10 @@
-//! Starts the program.
+//! The program `keyferry-server`.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use keyferry_server::commands::{Command, run};
+
+fn main() -> ExitCode {
+    run(Command::parse())
+}

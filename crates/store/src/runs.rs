@@ -106,6 +106,18 @@ pub async fn update(on: impl Into<On<'_>>, record: &RunRecord) -> Result<i64> {
     on.into().save(record).await
 }
 
+/// Opens a run again that was over, and takes back a cancel that was asked for; returns the new
+/// version.
+pub async fn reopen(on: impl Into<On<'_>>, record: &RunRecord) -> Result<i64> {
+    let mut on = on.into().together().await?;
+    let version = on.save(record).await?;
+    let sql = "UPDATE runs SET cancel_requested_at = NULL, cancel_requested_by = NULL \
+               WHERE organization_id = $1 AND id = $2";
+    on.execute(sql.to_owned(), params![record.organization_id, record.id]).await?;
+    on.finish().await?;
+    Ok(version)
+}
+
 /// Writes down that someone wants a run canceled; returns the run when it was not over and nobody
 /// had asked before.
 pub async fn request_cancel(

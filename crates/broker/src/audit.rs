@@ -1,0 +1,194 @@
+//! The audit record: writing events, listing them, checking the chain.
+
+use std::collections::BTreeMap;
+
+use keyferry_domain::audit::{AuditEvent, ChainedEvent, Outcome, Target};
+use keyferry_domain::id::{EventId, OrganizationId};
+use keyferry_domain::lease::Lease;
+use keyferry_domain::page::{Page, PageRequest};
+use keyferry_domain::actor::Identity;
+use keyferry_domain::{Actor, Error, Result};
+use keyferry_policy::Action;
+use keyferry_store::audit::{AuditRecord, FIRST_HASH, canonical};
+use keyferry_store::journal::Entry;
+use keyferry_vault::link;
+
+use crate::Broker;
+use crate::access::Subject;
+use crate::failure::store_failed;
+
+pub use keyferry_store::audit::AuditFilter;
+
+/// What is to be written down about one use case.
+#[derive(Debug)]
+pub(crate) struct Event {
+    action: &'static str,
+    target: Option<Target>,
+    outcome: Outcome,
+    reason: Option<String>,
+    data: BTreeMap<String, String>,
+}
+
+impl Event {
+    /// Something was done; `action` is `<noun>.<verb>`.
+    pub(crate) fn done(action: &'static str, target: Target) -> Self {
+        Self {
+            action,
+            target: Some(target),
+            outcome: Outcome::Allowed,
+            reason: None,
+            data: BTreeMap::new(),
+        }
+    }
+
+    /// Something was refused.
+    pub(crate) fn refused(action: &'static str, target: Target, reason: &str) -> Self {
+        let mut event = Self::done(action, target);
+        event.outcome = Outcome::Refused;
+        event.reason = Some(reason.to_owned());
+        event
+    }
+
+    /// Something was allowed, and then it failed.
+    pub(crate) fn failed(action: &'static str, target: Target, reason: &str) -> Self {
+        let mut event = Self::done(action, target);
+        event.outcome = Outcome::Failed;
+        event.reason = Some(reason.to_owned());
+        event
+    }
+
+    /// Adds what else is worth knowing; never a secret.
+    pub(crate) fn with(mut self, name: &str, value: impl ToString) -> Self {
+        self.data.insert(name.to_owned(), value.to_string());
+        self
+    }
+}
+
+/// What a check of the whole record found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditReport {
+    /// Events that were read.
+    pub events: u64,
+    /// Chains: one for each server that has written.
+    pub chains: u64,
+    /// The hash of the last event, to compare with a copy kept elsewhere.
+    pub last_hash: Option<String>,
+    /// The first event that does not fit.
+    pub first_broken: Option<BrokenEvent>,
+}
+
+/// An event that does not fit into its chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokenEvent {
+    /// The chain.
+    pub chain: String,
+    /// The place in it.
+    pub sequence: i64,
+    /// What is wrong, fits after "the event …".
+    pub reason: String,
+}
+
+impl Broker {
+    /// Writes an event down; returns when it is durable. No record, no answer.
+    pub(crate) async fn record(
+        &self,
+        actor: &Actor,
+        organization: Option<&OrganizationId>,
+        event: Event,
+    ) -> Result<()> {
+        self.record_with_lease(actor, organization, event, None).await
+    }
+
+    /// Writes an event and a new lease down in one commit.
+    pub(crate) async fn record_with_lease(
+        &self,
+        actor: &Actor,
+        organization: Option<&OrganizationId>,
+        event: Event,
+        lease: Option<Lease>,
+    ) -> Result<()> {
+        let event = AuditEvent {
+            id: EventId::generate(&*self.clock, &*self.random),
+            organization: organization.cloned(),
+            at: self.clock.now(),
+            actor: actor.to_ref(),
+            address: actor.address.map(|address| address.to_string()),
+            request: actor.request.clone(),
+            action: event.action.to_owned(),
+            target: event.target,
+            outcome: event.outcome,
+            reason: event.reason,
+            data: event.data,
+        };
+        self.journal.record(Entry { event, lease }).await.map_err(store_failed)?;
+        Ok(())
+    }
+
+    /// Lists events of an organization, newest first.
+    pub async fn list_audit_events(
+        &self,
+        actor: &Actor,
+        organization: &OrganizationId,
+        filter: &AuditFilter,
+        page: &PageRequest,
+    ) -> Result<Page<ChainedEvent>> {
+        self.allow(actor, organization, Action::AuditRead, &Subject::Organization).await?;
+        let found =
+            keyferry_store::audit::list(&self.store, Some(organization), filter, page)
+                .await
+                .map_err(store_failed)?;
+        Ok(found.map(|record| ChainedEvent {
+            sequence: record.sequence,
+            event: record.event,
+            previous_hash: record.previous_hash,
+            hash: record.hash,
+        }))
+    }
+
+    /// Checks every event of every chain, on the server's machine.
+    pub async fn verify_audit_chain(&self, actor: &Actor) -> Result<AuditReport> {
+        if actor.identity != Identity::System {
+            return Err(Error::denied("system_only", "this is done on the server's machine only"));
+        }
+        let mut report = AuditReport { events: 0, chains: 0, last_hash: None, first_broken: None };
+        let chains = keyferry_store::audit::chains(&self.store).await.map_err(store_failed)?;
+        for chain in chains {
+            report.chains += 1;
+            let mut end = (0, FIRST_HASH.to_owned());
+            loop {
+                let events = keyferry_store::audit::read_chain(&self.store, &chain, end.0, 1_000)
+                    .await
+                    .map_err(store_failed)?;
+                if events.is_empty() {
+                    break;
+                }
+                for event in events {
+                    if let Some(reason) = find_break(&event, &end) {
+                        report.first_broken =
+                            Some(BrokenEvent { chain, sequence: event.sequence, reason });
+                        return Ok(report);
+                    }
+                    report.events += 1;
+                    end = (event.sequence, event.hash);
+                }
+            }
+            report.last_hash = Some(end.1);
+        }
+        Ok(report)
+    }
+}
+
+/// Tells how an event does not fit after the end of its chain so far.
+fn find_break(event: &AuditRecord, end: &(i64, String)) -> Option<String> {
+    if event.sequence != end.0 + 1 {
+        Some(format!("does not follow number {}: events are missing", end.0))
+    } else if event.previous_hash != end.1 {
+        Some("does not name the hash of the event before it".to_owned())
+    } else if event.hash != link(&event.previous_hash, &event.canonical) {
+        Some("has a hash that does not fit its content".to_owned())
+    } else if canonical(&event.event) != event.canonical {
+        Some("shows something else than what was hashed".to_owned())
+    } else {
+        None
+    }
+}

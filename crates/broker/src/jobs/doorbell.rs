@@ -1,0 +1,81 @@
+//! Wakes those who wait for work, so that nobody has to ask the database in a loop.
+//!
+//! It rings within this process only. Whoever waits also looks again after a while, since another
+//! server may have changed what they wait for.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+/// How long nobody waits without looking again: what another server does is noticed by then.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// Three bells: work for runners, news in logs, leases to take back.
+pub(crate) struct Doorbell {
+    jobs: watch::Sender<u64>,
+    logs: watch::Sender<u64>,
+    leases: watch::Sender<u64>,
+}
+
+/// A waiter's place: it hears every ring after it was made.
+pub(crate) struct Waiter(watch::Receiver<u64>);
+
+impl Doorbell {
+    pub(crate) fn new() -> Self {
+        let bell = || watch::Sender::new(0);
+        Self { jobs: bell(), logs: bell(), leases: bell() }
+    }
+
+    /// A job is ready for a runner.
+    pub(crate) fn ring_jobs(&self) {
+        self.jobs.send_modify(|rings| *rings += 1);
+    }
+
+    /// A log has grown, or a job is over.
+    pub(crate) fn ring_logs(&self) {
+        self.logs.send_modify(|rings| *rings += 1);
+    }
+
+    /// A lease is to be taken back.
+    pub(crate) fn ring_leases(&self) {
+        self.leases.send_modify(|rings| *rings += 1);
+    }
+
+    /// Takes a place to wait for jobs; look for one after taking it, then wait.
+    pub(crate) fn await_jobs(&self) -> Waiter {
+        Waiter(self.jobs.subscribe())
+    }
+
+    /// Takes a place to wait for news in logs.
+    pub(crate) fn await_logs(&self) -> Waiter {
+        Waiter(self.logs.subscribe())
+    }
+
+    /// Takes a place to wait for leases to take back.
+    pub(crate) fn await_leases(&self) -> Waiter {
+        Waiter(self.leases.subscribe())
+    }
+}
+
+impl Waiter {
+    /// Returns at the next ring, or after at most `longest`, and never later than it takes to
+    /// notice what another server did.
+    pub(crate) async fn wait(&mut self, longest: Duration) {
+        // The bell lives as long as the broker, so the only other outcome is that time is up.
+        let _is_rung = tokio::time::timeout(longest.min(LOOK_AGAIN), self.0.changed()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_ring_between_looking_and_waiting_is_heard() {
+        let bell = Doorbell::new();
+        let mut waiter = bell.await_jobs();
+        bell.ring_jobs();
+        let waited = tokio::time::timeout(Duration::from_secs(1), waiter.wait(Duration::from_secs(60)));
+        assert!(waited.await.is_ok());
+    }
+}

@@ -1,0 +1,308 @@
+//! Who asks for leases, and what they may have through each connection.
+//!
+//! For a job: the bindings of its pipeline, in the places of this job and of the sources it
+//! downloads, for exactly the revision that runs. For a workload: the connections it was started
+//! with, as long as its user may use them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use keyferry_domain::actor::Identity;
+use keyferry_domain::connection::ConnectionId;
+use keyferry_domain::id::{JobId, OrganizationId, RunId, WorkloadId};
+use keyferry_domain::lease::Holder;
+use keyferry_domain::run::Isolation;
+use keyferry_domain::{Actor, Error, ErrorKind, Result, Timestamp};
+use keyferry_pipeline::{ConnectionPlan, Definition, JobKey, JobPlan, Purpose};
+use keyferry_policy::{Action, Decision};
+use keyferry_store::bindings::{BindingRecord, BindingState};
+use keyferry_store::{bindings, connections, jobs, pipelines, runs, workloads};
+use keyferry_vault::fingerprint;
+
+use super::grant::{Grant, Right};
+use crate::Broker;
+use crate::failure::store_failed;
+
+/// Why a connection that is named in a job gives it nothing.
+#[derive(Debug, Clone)]
+pub(super) struct Refusal {
+    pub(super) code: &'static str,
+    pub(super) message: String,
+    pub(super) hint: String,
+}
+
+impl Refusal {
+    pub(super) fn to_error(&self) -> Error {
+        Error::new(ErrorKind::Denied, self.code, self.message.clone()).hint(self.hint.clone())
+    }
+}
+
+/// A holder with everything that is needed to answer its questions.
+pub(crate) struct HolderContext {
+    /// The holder.
+    pub(super) holder: Holder,
+    /// When it ends at the latest.
+    pub(super) ends_at: Option<Timestamp>,
+    /// How a job is kept apart.
+    pub(super) isolation: Option<Isolation>,
+    grants: BTreeMap<ConnectionId, Result<Grant, Refusal>>,
+}
+
+impl HolderContext {
+    /// Returns what the holder may have through a connection.
+    pub(super) fn grant(&self, connection: &ConnectionId) -> Result<&Grant, Refusal> {
+        match self.grants.get(connection) {
+            Some(Ok(grant)) => Ok(grant),
+            Some(Err(refusal)) => Err(refusal.clone()),
+            None => Err(Refusal {
+                code: "connection_not_bound",
+                message: format!("connection `{connection}` is not bound here"),
+                hint: match self.holder {
+                    Holder::Job { .. } => {
+                        "name it in the pipeline: in a source's certificate, or under \
+                         `connections:` of a step"
+                    }
+                    Holder::Workload { .. } => "start the command with `keyferry exec -c <connection>`",
+                }
+                .to_owned(),
+            }),
+        }
+    }
+
+    /// Returns why the first connection that is refused is refused, for a job that is about to
+    /// start: it could not do what it says.
+    pub(crate) fn first_refusal(&self) -> Option<String> {
+        let refusal = self.grants.values().find_map(|grant| grant.as_ref().err())?;
+        Some(format!("{}; {}", refusal.message, refusal.hint))
+    }
+
+    /// Returns every connection that gives something.
+    pub(crate) fn grants(&self) -> impl Iterator<Item = &Grant> {
+        self.grants.values().filter_map(|grant| grant.as_ref().ok())
+    }
+}
+
+impl Broker {
+    /// Finds out what the caller may have, from memory where nothing has changed.
+    pub(super) async fn holder_context(&self, actor: &Actor) -> Result<Arc<HolderContext>> {
+        let (Identity::Job { .. } | Identity::Workload { .. }) = &actor.identity else {
+            return Err(Error::denied("not_a_holder", "only jobs and workloads are given leases")
+                .hint("run the command under `keyferry exec`, or in a pipeline"));
+        };
+        let id = actor.to_ref().id.unwrap_or_default();
+        if let Some(context) = self.leases.holder(&id).await {
+            return Ok(context);
+        }
+        let generation = self.leases.generation();
+        let context = Arc::new(match &actor.identity {
+            Identity::Job { organization, run, job } => {
+                self.job_context(organization, run, job).await?
+            }
+            Identity::Workload { organization, workload } => {
+                self.workload_context(organization, workload).await?
+            }
+            _ => return Err(Error::internal("a holder that is neither job nor workload")),
+        });
+        self.leases.keep_holder(generation, id, Arc::clone(&context)).await;
+        Ok(context)
+    }
+
+    /// Finds out what a job may have; fails when the job is over.
+    pub(crate) async fn job_context(
+        &self,
+        organization: &OrganizationId,
+        run_id: &RunId,
+        job_id: &JobId,
+    ) -> Result<HolderContext> {
+        let job = jobs::find(&self.store, organization, job_id).await.map_err(store_failed)?;
+        let job = job
+            .filter(|job| !job.state.is_over())
+            .ok_or_else(|| Error::denied("job_over", "the job is over"))?;
+        let run = runs::find(&self.store, organization, run_id)
+            .await
+            .map_err(store_failed)?
+            .ok_or_else(|| Error::internal("a job without a run"))?;
+        let plan: JobPlan = serde_json::from_value(job.plan.clone()).map_err(Error::internal)?;
+        let revision =
+            pipelines::find_revision(&self.store, organization, &run.pipeline_id, run.revision)
+                .await
+                .map_err(store_failed)?
+                .ok_or_else(|| Error::internal("a run without its revision"))?;
+        let definition = Definition::parse(&revision.yaml)
+            .map_err(|_| Error::internal("a saved revision that cannot be read"))?;
+        let fingerprints: BTreeMap<String, String> = definition
+            .places()
+            .into_iter()
+            .map(|place| (place.path, fingerprint(&place.canonical)))
+            .collect();
+        let bound = bindings::list_by_pipeline(&self.store, organization, &run.pipeline_id)
+            .await
+            .map_err(store_failed)?;
+
+        let mut grants = BTreeMap::new();
+        for named in &plan.connections {
+            let checked = check_binding(&plan, named, &fingerprints, &bound);
+            let added = match checked {
+                Err(refusal) => Err(refusal),
+                Ok(()) => self.job_grant(organization, &plan, named).await?,
+            };
+            // One approved place is enough; what several approved places give adds up.
+            match (grants.get_mut(&named.id), added) {
+                (Some(Ok(Grant { rights, .. })), Ok(grant)) => rights.extend(grant.rights),
+                (Some(Ok(_)), Err(_)) => {}
+                (_, added) => {
+                    grants.insert(named.id.clone(), added);
+                }
+            }
+        }
+        Ok(HolderContext {
+            holder: Holder::Job { run: run_id.clone(), job: job_id.clone() },
+            ends_at: None,
+            isolation: job.isolation,
+            grants,
+        })
+    }
+
+    async fn job_grant(
+        &self,
+        organization: &OrganizationId,
+        plan: &JobPlan,
+        named: &ConnectionPlan,
+    ) -> Result<Result<Grant, Refusal>> {
+        let endpoint = named.source.as_deref().and_then(|source| {
+            let mut sources = plan.sources.iter().chain(&plan.changed_sources);
+            sources.find(|known| known.id == source).map(|known| known.endpoint.as_str())
+        });
+        self.grant_with(organization, &named.id, |connection, provider| {
+            Right::of_place(named.purpose, endpoint, connection, provider)
+        })
+        .await
+    }
+
+    async fn workload_context(
+        &self,
+        organization: &OrganizationId,
+        id: &WorkloadId,
+    ) -> Result<HolderContext> {
+        let now = self.clock.now();
+        let workload = workloads::find(&self.store, organization, id)
+            .await
+            .map_err(store_failed)?
+            .filter(|workload| workload.ended_at.is_none() && workload.expires_at > now)
+            .ok_or_else(|| Error::denied("workload_over", "the workload has ended"))?;
+        let mut grants = BTreeMap::new();
+        for connection in &workload.connections {
+            let mut grant = self.grant_with(organization, connection, |_, _| Right::Everything).await?;
+            if let Ok(found) = &grant {
+                let subject = self.connection_subject(&found.connection).await?;
+                let decision = self
+                    .explain(&workload.user_id, organization, Action::ConnectionUse, &subject)
+                    .await?;
+                if let Decision::Deny { who_can, .. } = &decision {
+                    grant = Err(Refusal {
+                        code: "connection_out_of_scope",
+                        message: format!("connection `{connection}`: {}", decision.sentence()),
+                        hint: format!("this can be changed by {}", who_can.join(", or by ")),
+                    });
+                }
+            }
+            grants.insert(connection.clone(), grant);
+        }
+        Ok(HolderContext {
+            holder: Holder::Workload { workload: id.clone() },
+            ends_at: Some(workload.expires_at),
+            isolation: None,
+            grants,
+        })
+    }
+
+    async fn grant_with(
+        &self,
+        organization: &OrganizationId,
+        id: &ConnectionId,
+        right: impl FnOnce(&connections::ConnectionRecord, &dyn keyferry_providers::Provider) -> Right,
+    ) -> Result<Result<Grant, Refusal>> {
+        let found = connections::find(&self.store, organization, id).await.map_err(store_failed)?;
+        let Some(connection) = found else {
+            return Ok(Err(deleted(id)));
+        };
+        let provider = keyferry_providers::find(&connection.connection_type)
+            .ok_or_else(|| Error::internal("a connection of an unknown type"))?;
+        let credential = self.credential_of(&connection).await?;
+        let right = right(&connection, provider);
+        Ok(Ok(Grant {
+            connection,
+            provider,
+            credential_version: credential.current_number,
+            rights: vec![right],
+        }))
+    }
+}
+
+/// Returns the path of a job's place, as `Definition::places` spells it.
+fn job_place(key: &JobKey) -> String {
+    let (stage, job) = key.as_str().split_once('.').unwrap_or((key.as_str(), ""));
+    format!("stages.{stage}.jobs.{job}")
+}
+
+fn deleted(id: &ConnectionId) -> Refusal {
+    Refusal {
+        code: "connection_deleted",
+        message: format!("connection `{id}` was deleted"),
+        hint: "name another connection in the pipeline".to_owned(),
+    }
+}
+
+/// Returns when the place that names the connection is approved as it is in this revision.
+fn check_binding(
+    plan: &JobPlan,
+    named: &ConnectionPlan,
+    fingerprints: &BTreeMap<String, String>,
+    bound: &[BindingRecord],
+) -> Result<(), Refusal> {
+    let place = match (named.purpose, &named.source) {
+        (Purpose::Clone, Some(source)) => format!("sources.{source}"),
+        _ => job_place(&plan.id),
+    };
+    let id = &named.id;
+    let refuse = |code, message: String, hint: &str| {
+        Err(Refusal { code, message, hint: hint.to_owned() })
+    };
+    let Some(binding) = bound
+        .iter()
+        .find(|binding| binding.place == place && binding.connection_id == *id)
+    else {
+        return refuse(
+            "connection_not_bound",
+            format!("`{place}` has no binding to connection `{id}`"),
+            "save the pipeline again as someone who may use the connection",
+        );
+    };
+    match binding.state {
+        BindingState::Approved if fingerprints.get(&place) == Some(&binding.fingerprint) => Ok(()),
+        BindingState::Approved => refuse(
+            "binding_changed",
+            format!("`{place}` was changed after this run's revision was saved"),
+            "start a new run",
+        ),
+        BindingState::NeedsApproval => refuse(
+            "binding_needs_approval",
+            format!("`{place}` needs approval to use connection `{id}`"),
+            "the connection's owner, or another who may use it, approves it with \
+             `keyferry pipeline approve`",
+        ),
+        BindingState::Revoked => refuse(
+            "binding_revoked",
+            format!("the right of `{place}` to use connection `{id}` was revoked"),
+            "someone who may use the connection can approve it again",
+        ),
+        BindingState::Broken => refuse(
+            "binding_broken",
+            binding
+                .reason
+                .clone()
+                .unwrap_or_else(|| format!("connection `{id}` of `{place}` was deleted")),
+            "name another connection in the pipeline",
+        ),
+    }
+}

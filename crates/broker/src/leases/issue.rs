@@ -1,0 +1,264 @@
+//! Issuing: decide, write down, mint, hand over.
+//!
+//! The order is the promise. The audit event, and the lease row with the handle under which the
+//! service will know what is minted, are durable before the service is asked and before any answer
+//! leaves. Whatever goes wrong after that, the sweeper finds the row.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use keyferry_domain::audit::Target;
+use keyferry_domain::connection::ConnectionId;
+use keyferry_domain::id::{LeaseId, OrganizationId};
+use keyferry_domain::lease::{EndReason, Lease, LeaseState};
+use keyferry_domain::operation::Operation;
+use keyferry_domain::{Actor, Error, Result, Timestamp};
+use keyferry_providers::provider::Plan;
+use keyferry_store::leases::LeaseRecord;
+use keyferry_store::{connections, leases};
+
+use super::IssuedLease;
+use super::cache::MaterialKey;
+use super::grant::Grant;
+use super::holder::HolderContext;
+use crate::Broker;
+use crate::audit::Event;
+use crate::failure::{provider_failed, store_failed};
+use crate::opened::Opened;
+
+/// How long a lease lives when nobody ends it. A holder that needs longer asks again.
+const LIFETIME: Duration = Duration::from_secs(60 * 60);
+
+/// Nothing that is handed over has less than this to live.
+const LEAST_LIFE: Duration = Duration::from_secs(60);
+
+impl Broker {
+    /// Issues access through a connection to the calling job or workload. Asking again for the
+    /// same gives the same lease, as long as it has a minute to live.
+    pub async fn issue_lease(
+        &self,
+        actor: &Actor,
+        organization: &OrganizationId,
+        connection: &ConnectionId,
+        operation: &Operation,
+    ) -> Result<IssuedLease> {
+        let context = self.holder_context(actor).await?;
+        if actor_organization(actor) != Some(organization) {
+            return Err(Error::not_found(format!("organization `{organization}`")));
+        }
+        let grant = match context.grant(connection) {
+            Ok(grant) => grant,
+            Err(refusal) => {
+                let error = refusal.to_error();
+                return Err(self.refuse_lease(actor, organization, connection, error).await?);
+            }
+        };
+        if let Err(error) = grant.check(operation) {
+            return Err(self.refuse_lease(actor, organization, connection, error).await?);
+        }
+        let key = MaterialKey {
+            holder: context.holder.id().to_owned(),
+            connection: connection.clone(),
+            credential_version: grant.credential_version,
+            operation: operation.clone(),
+        };
+        if let Some(known) = self.leases.material.get(&key).await {
+            if known.expires_at >= self.clock.now().plus(LEAST_LIFE) {
+                return self.hand_over_again(actor, organization, known).await;
+            }
+            self.leases.material.invalidate(&key).await;
+        }
+        // Whoever asks at the same time waits for this one mint, and is recorded by itself.
+        let is_mine = AtomicBool::new(false);
+        let minting = async {
+            is_mine.store(true, Ordering::SeqCst);
+            self.issue_new(actor, organization, &context, grant, operation).await
+        };
+        let issued = self.leases.material.try_get_with(key, minting).await;
+        match (issued, is_mine.into_inner()) {
+            (Ok(issued), true) => Ok(issued),
+            (Ok(issued), false) => self.hand_over_again(actor, organization, issued).await,
+            (Err(error), true) => Err(unwrap_shared(error)),
+            (Err(error), false) => {
+                let error = unwrap_shared(error);
+                let event = Event::failed("lease.issue", lease_target(connection), error.message());
+                self.record(actor, Some(organization), event).await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn hand_over_again(
+        &self,
+        actor: &Actor,
+        organization: &OrganizationId,
+        issued: IssuedLease,
+    ) -> Result<IssuedLease> {
+        let event = Event::done("lease.issue", Target::new("lease", &issued.id))
+            .with("connection", &issued.connection)
+            .with("from_cache", "true");
+        self.record(actor, Some(organization), event).await?;
+        Ok(issued)
+    }
+
+    async fn refuse_lease(
+        &self,
+        actor: &Actor,
+        organization: &OrganizationId,
+        connection: &ConnectionId,
+        error: Error,
+    ) -> Result<Error> {
+        let event = Event::refused("lease.issue", lease_target(connection), error.message())
+            .with("code", error.code());
+        self.record(actor, Some(organization), event).await?;
+        Ok(error)
+    }
+
+    async fn issue_new(
+        &self,
+        actor: &Actor,
+        organization: &OrganizationId,
+        context: &HolderContext,
+        grant: &Grant,
+        operation: &Operation,
+    ) -> Result<IssuedLease> {
+        let id = LeaseId::generate(&*self.clock, &*self.random);
+        let connection = &grant.connection;
+        let credential = self.credential_of(connection).await?;
+        let opened =
+            self.open_version(connection.clone(), &credential, grant.credential_version).await?;
+        let planned =
+            opened.provider.plan(opened.target(), operation, &format!("keyferry-{id}"));
+        let plan = match planned {
+            Ok(plan) => plan,
+            Err(error) => {
+                let error = provider_failed(error);
+                return Err(self.refuse_lease(actor, organization, &connection.id, error).await?);
+            }
+        };
+        let now = self.clock.now();
+        let expires_at = context.ends_at.map_or(now.plus(LIFETIME), |end| end.min(now.plus(LIFETIME)));
+        if expires_at < now.plus(LEAST_LIFE) {
+            let error = Error::denied("holder_ends", "less than a minute is left to the workload");
+            return Err(self.refuse_lease(actor, organization, &connection.id, error).await?);
+        }
+        let lease = Lease {
+            id: id.clone(),
+            organization: organization.clone(),
+            connection: connection.id.clone(),
+            credential: credential.id.clone(),
+            credential_version: opened.credential_version,
+            holder: context.holder.clone(),
+            operation: operation.clone(),
+            narrowing: plan.narrowing.clone(),
+            handle: plan.handle.clone(),
+            issued_at: now,
+            expires_at,
+            state: LeaseState::Pending,
+            residue: None,
+            attempts: 0,
+            last_error: None,
+        };
+        let mut event = Event::done("lease.issue", Target::new("lease", &id))
+            .with("connection", &connection.id)
+            .with("operation", operation)
+            .with("narrowing", &plan.narrowing)
+            .with("credential_version", opened.credential_version);
+        if let Some(isolation) = context.isolation {
+            event = event.with("isolation", isolation);
+        }
+        let mark = self.leases.mark_minting(&id);
+        self.record_with_lease(actor, Some(organization), event, Some(lease.clone())).await?;
+        let outcome = self.mint(actor, &opened, operation, &plan, lease).await;
+        drop(mark);
+        let issued = outcome?;
+        self.note_use(organization, connection, now).await;
+        Ok(issued)
+    }
+
+    /// Asks the service, and marks the lease as handed over. The row exists already.
+    async fn mint(
+        &self,
+        actor: &Actor,
+        opened: &Opened,
+        operation: &Operation,
+        plan: &Plan,
+        lease: Lease,
+    ) -> Result<IssuedLease> {
+        let organization = lease.organization.clone();
+        let id = lease.id.clone();
+        let lifetime = lease.expires_at.since(lease.issued_at);
+        let asked = opened
+            .provider
+            .issue(&self.outside, opened.target(), operation, plan, lifetime)
+            .await;
+        let issued = match asked {
+            Ok(issued) => issued,
+            Err(error) => {
+                // The answer may have been lost after the token was made: the row says so.
+                self.end_one(LeaseRecord::new(lease), EndReason::MintFailed).await?;
+                let error = provider_failed(error);
+                let event = Event::failed("lease.mint", Target::new("lease", &id), error.message());
+                self.record(actor, Some(&organization), event).await?;
+                return Err(error);
+            }
+        };
+        let mut record = LeaseRecord::new(lease.activate().map_err(Error::internal)?);
+        record.lease.residue = issued.residue;
+        record.lease.expires_at = issued
+            .expires_at
+            .map_or(record.lease.expires_at, |end: Timestamp| end.min(record.lease.expires_at));
+        if let Err(error) = leases::update(&self.store, &record).await {
+            // The holder ended meanwhile, or the database is gone: what was minted must not stay.
+            if plan.handle.is_some() {
+                self.take_back_now(opened, &record.lease).await;
+            }
+            return Err(store_failed(error));
+        }
+        Ok(IssuedLease {
+            id,
+            connection: opened.connection.id.clone(),
+            connection_type: opened.provider.kind().id,
+            narrowing: record.lease.narrowing,
+            expires_at: record.lease.expires_at,
+            material: Arc::new(issued.material),
+        })
+    }
+
+    /// Writes down that a connection was used; only for people's eyes, so a failure is logged.
+    async fn note_use(
+        &self,
+        organization: &OrganizationId,
+        connection: &connections::ConnectionRecord,
+        now: Timestamp,
+    ) {
+        let is_recent = connection.last_used_at.is_some_and(|used| now.since(used).as_secs() < 60);
+        if is_recent {
+            return;
+        }
+        if let Err(error) = connections::touch(&self.store, organization, &connection.id, now).await {
+            tracing::warn!(?error, connection = %connection.id, "note the use of a connection");
+        }
+    }
+}
+
+fn lease_target(connection: &ConnectionId) -> Target {
+    Target::new("connection", connection)
+}
+
+/// Returns the organization of a job or workload.
+fn actor_organization(actor: &Actor) -> Option<&OrganizationId> {
+    use keyferry_domain::actor::Identity;
+    match &actor.identity {
+        Identity::Job { organization, .. } | Identity::Workload { organization, .. } => {
+            Some(organization)
+        }
+        _ => None,
+    }
+}
+
+/// Makes an error of one's own from an error that several callers wait for.
+fn unwrap_shared(error: Arc<Error>) -> Error {
+    Arc::try_unwrap(error).unwrap_or_else(|shared| shared.to_shared())
+}

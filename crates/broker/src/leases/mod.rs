@@ -1,0 +1,42 @@
+//! Leases: the product in one folder.
+//!
+//! [`issue`] is the way of a question: who asks (`holder`), what they may have (`grant`), the row
+//! and the audit event that are durable before anything exists outside, the mint, the material.
+//! `cache` keeps material for a holder who asks again. [`revoke`] takes back what was minted, also
+//! what a crash left behind. Listing is in `view`.
+
+mod cache;
+mod grant;
+mod holder;
+mod issue;
+mod revoke;
+mod view;
+
+use std::sync::Arc;
+
+use keyferry_domain::Timestamp;
+use keyferry_domain::connection::ConnectionId;
+use keyferry_domain::id::LeaseId;
+use keyferry_domain::lease::Narrowing;
+use keyferry_domain::material::Material;
+
+pub(crate) use self::cache::Cache;
+pub(crate) use self::grant::{Grant, address_of};
+pub use self::view::LeaseFilter;
+
+/// What a holder gets.
+#[derive(Debug, Clone)]
+pub struct IssuedLease {
+    /// The lease.
+    pub id: LeaseId,
+    /// The connection.
+    pub connection: ConnectionId,
+    /// The connection's type.
+    pub connection_type: &'static str,
+    /// What it was cut down to.
+    pub narrowing: Narrowing,
+    /// When to ask again.
+    pub expires_at: Timestamp,
+    /// The secret bytes.
+    pub material: Arc<Material>,
+}

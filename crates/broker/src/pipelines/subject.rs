@@ -1,0 +1,55 @@
+//! A pipeline as the policies see it.
+
+use keyferry_domain::id::{OrganizationId, PipelineId};
+use keyferry_domain::{Error, Result};
+use keyferry_policy::{PipelineMember, PipelineRole};
+use keyferry_store::pipelines::{self, PipelineRecord};
+use keyferry_store::members;
+
+use crate::Broker;
+use crate::access::Subject;
+use crate::failure::store_failed;
+
+impl Broker {
+    /// Finds a pipeline that has not been deleted.
+    pub(crate) async fn find_pipeline(
+        &self,
+        organization: &OrganizationId,
+        id: &PipelineId,
+    ) -> Result<PipelineRecord> {
+        pipelines::find(&self.store, organization, id)
+            .await
+            .map_err(store_failed)?
+            .ok_or_else(|| Error::not_found(format!("pipeline `{id}`")))
+    }
+
+    /// Returns what the policies need to know of a pipeline. Somebody who has left the
+    /// organization owns nothing in it any more.
+    pub(crate) async fn pipeline_subject(&self, pipeline: &PipelineRecord) -> Result<Subject> {
+        let organization = &pipeline.organization_id;
+        let owner = members::find(&self.store, organization, &pipeline.owner_id)
+            .await
+            .map_err(store_failed)?;
+        let taking_part = pipelines::members(&self.store, organization, &pipeline.id)
+            .await
+            .map_err(store_failed)?
+            .into_iter()
+            .map(|member| {
+                let role = match member.role {
+                    pipelines::PipelineRole::Owner | pipelines::PipelineRole::Admin => {
+                        PipelineRole::Admin
+                    }
+                    pipelines::PipelineRole::Runner => PipelineRole::Runner,
+                    pipelines::PipelineRole::Viewer => PipelineRole::Viewer,
+                };
+                (PipelineMember::User(member.user_id), role)
+            })
+            .collect();
+        Ok(Subject::Pipeline {
+            pipeline: pipeline.id.clone(),
+            owner: owner.map(|member| member.user_id),
+            members: taking_part,
+            is_deleted: pipeline.deleted_at.is_some(),
+        })
+    }
+}

@@ -1,0 +1,215 @@
+//! Moving a run on: what follows from the states of its jobs, written down by compare-and-set.
+//!
+//! Safe to call at any time and from several servers at once: whoever loses a race looks again.
+
+use std::collections::BTreeMap;
+
+use keyferry_domain::audit::Target;
+use keyferry_domain::id::{OrganizationId, RunId};
+use keyferry_domain::run::{JobState, RunState, StepState};
+use keyferry_domain::{Actor, Error, Result};
+use keyferry_pipeline::machine::{self, Change, SkipReason};
+use keyferry_pipeline::{JobKey, JobPlan, RunPlan, StagePlan};
+use keyferry_store::jobs::JobRecord;
+use keyferry_store::runs::RunRecord;
+use keyferry_store::{StoreError, jobs, runs, steps};
+
+use crate::Broker;
+use crate::audit::Event;
+use crate::failure::store_failed;
+
+/// Rounds after which something is wrong: every round moves at least one job.
+const ROUNDS: usize = 1_000;
+
+/// A run with the latest attempt of each of its jobs.
+pub(super) struct Progress {
+    pub(super) run: RunRecord,
+    pub(super) plan: RunPlan,
+    pub(super) jobs: BTreeMap<JobKey, JobRecord>,
+}
+
+impl Progress {
+    pub(super) fn states(&self) -> machine::States {
+        self.jobs.iter().map(|(key, job)| (key.clone(), job.state)).collect()
+    }
+}
+
+impl Broker {
+    /// Reads a run as the state machine needs it.
+    pub(super) async fn progress(
+        &self,
+        organization: &OrganizationId,
+        id: &RunId,
+    ) -> Result<Progress> {
+        let run = runs::find(&self.store, organization, id)
+            .await
+            .map_err(store_failed)?
+            .ok_or_else(|| Error::not_found(format!("run `{id}`")))?;
+        let records =
+            jobs::list_by_run(&self.store, organization, id).await.map_err(store_failed)?;
+        let mut plan = RunPlan { stages: Vec::new(), jobs: Vec::new() };
+        let mut latest = BTreeMap::new();
+        for record in records {
+            let job: JobPlan =
+                serde_json::from_value(record.plan.clone()).map_err(Error::internal)?;
+            let key = job.id.clone();
+            if latest.insert(key.clone(), record).is_none() {
+                match plan.stages.iter_mut().find(|stage| stage.id == job.stage) {
+                    Some(stage) => stage.jobs.push(key),
+                    None => plan.stages.push(StagePlan {
+                        id: job.stage.clone(),
+                        name: job.stage.clone(),
+                        jobs: vec![key],
+                    }),
+                }
+                plan.jobs.push(job);
+            }
+        }
+        Ok(Progress { run, plan, jobs: latest })
+    }
+
+    /// Does everything that follows from the present states of a run's jobs.
+    pub(crate) async fn advance_run(
+        &self,
+        actor: &Actor,
+        organization: &OrganizationId,
+        id: &RunId,
+    ) -> Result<()> {
+        for _ in 0..ROUNDS {
+            let progress = self.progress(organization, id).await?;
+            if progress.run.state.is_over() {
+                return Ok(());
+            }
+            let is_canceled = progress.run.cancel_requested_at.is_some();
+            let changes =
+                machine::advance(&progress.plan, &progress.states(), is_canceled, self.clock.now());
+            let mut has_moved = false;
+            for change in changes {
+                if let Some(job) = progress.jobs.get(change.job()) {
+                    has_moved |= self.apply(&progress.run, job.clone(), &change).await?;
+                }
+            }
+            // The states have changed, so more may follow; when nothing does, the run is told.
+            if !has_moved && self.settle_run(actor, progress, is_canceled).await? {
+                return Ok(());
+            }
+        }
+        Err(Error::internal("a run that does not come to rest"))
+    }
+
+    /// Writes one change of a job; tells whether anything moved.
+    async fn apply(&self, run: &RunRecord, mut job: JobRecord, change: &Change) -> Result<bool> {
+        let now = self.clock.now();
+        match change {
+            // Its runner hears of it with the next heartbeat.
+            Change::Stop(_) | Change::Reset(_) => return Ok(false),
+            Change::Queue(_) => match self.find_refusal(run, &job).await? {
+                None => {
+                    job.state = JobState::Queued;
+                    job.queued_at = Some(now);
+                }
+                Some(refusal) => {
+                    job.state = JobState::Failed;
+                    job.reason = Some(refusal);
+                    job.finished_at = Some(now);
+                }
+            },
+            Change::Skip(_, reason) => {
+                job.state = JobState::Skipped;
+                job.finished_at = Some(now);
+                job.reason = Some(
+                    match reason {
+                        SkipReason::Condition => "its condition was not met",
+                        SkipReason::Dependency => "something that it waits for did not succeed",
+                    }
+                    .to_owned(),
+                );
+            }
+            Change::Cancel(_) => {
+                job.state = JobState::Canceled;
+                job.finished_at = Some(now);
+                job.reason = Some("the run was canceled".to_owned());
+            }
+        }
+        match jobs::update(&self.store, &job).await {
+            Ok(_) => {}
+            Err(StoreError::Stale { .. }) => return Ok(true),
+            Err(error) => return Err(store_failed(error)),
+        }
+        if job.state.is_over() {
+            let reason = job.reason.as_deref().unwrap_or_default();
+            steps::end_open(
+                &self.store,
+                &job.organization_id,
+                &job.id,
+                StepState::Canceled,
+                reason,
+                now,
+            )
+            .await
+            .map_err(store_failed)?;
+            self.jobs.ring_logs();
+        } else {
+            self.jobs.ring_jobs();
+        }
+        Ok(true)
+    }
+
+    /// Tells why a job that is about to be queued would be refused a connection that it names: it
+    /// fails now, before anything runs and before any credential moves.
+    async fn find_refusal(&self, run: &RunRecord, job: &JobRecord) -> Result<Option<String>> {
+        let context = self.job_context(&run.organization_id, &run.id, &job.id).await?;
+        Ok(context.first_refusal())
+    }
+
+    /// Writes the run's own state; `false` when it has to be looked at again.
+    async fn settle_run(&self, actor: &Actor, progress: Progress, is_canceled: bool) -> Result<bool> {
+        let state = machine::run_state(&progress.plan, &progress.states(), is_canceled);
+        let mut run = progress.run;
+        if state == run.state {
+            return Ok(true);
+        }
+        let now = self.clock.now();
+        run.state = state;
+        if state != RunState::Queued && run.started_at.is_none() {
+            run.started_at = Some(now);
+        }
+        if state.is_over() {
+            run.finished_at = Some(now);
+            run.reason = progress
+                .jobs
+                .values()
+                .filter(|job| matches!(job.state, JobState::Failed | JobState::Canceled))
+                .find_map(|job| {
+                    job.reason.as_ref().map(|reason| format!("{}: {reason}", job.key))
+                });
+        }
+        match runs::update(&self.store, &run).await {
+            Ok(_) => {}
+            Err(StoreError::Stale { .. }) => return Ok(false),
+            Err(error) => return Err(store_failed(error)),
+        }
+        self.jobs.ring_logs();
+        if state.is_over() {
+            let event = Event::done("run.finish", Target::new("run", &run.id)).with("state", state);
+            self.record(actor, Some(&run.organization_id), event).await?;
+        }
+        Ok(true)
+    }
+
+    /// Moves every open run on: after a crash, and where time itself is a condition. Called by the
+    /// server's loop.
+    pub async fn sweep_runs(&self, actor: &Actor) -> Result<()> {
+        self.fail_lost_jobs(actor).await?;
+        let mut after = None;
+        loop {
+            let open =
+                runs::list_open(&self.store, after.as_ref(), 200).await.map_err(store_failed)?;
+            let Some(last) = open.last() else { return Ok(()) };
+            after = Some(last.id.clone());
+            for run in &open {
+                self.advance_run(actor, &run.organization_id, &run.id).await?;
+            }
+        }
+    }
+}

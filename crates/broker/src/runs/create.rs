@@ -1,0 +1,156 @@
+//! Starting a run.
+
+use std::collections::BTreeMap;
+
+use keyferry_domain::audit::Target;
+use keyferry_domain::id::{JobId, OrganizationId, PipelineId, RunId};
+use keyferry_domain::run::{JobState, RunState, StepState};
+use keyferry_domain::{Actor, Error, Result, Timestamp};
+use keyferry_pipeline::{Definition, JobPlan, RunInputs};
+use keyferry_policy::Action;
+use keyferry_store::runs::RunRecord;
+use keyferry_store::jobs::JobRecord;
+use keyferry_store::steps::StepRecord;
+use keyferry_store::{Change, jobs, runs, steps};
+
+use super::RunDetails;
+use crate::Broker;
+use crate::audit::Event;
+use crate::failure::store_failed;
+
+/// What a run is started with.
+#[derive(Debug, Clone, Default)]
+pub struct NewRun {
+    /// Variables that replace the pipeline's own.
+    pub variables: BTreeMap<String, String>,
+    /// Branches by source, in place of those in the pipeline.
+    pub branches: BTreeMap<String, String>,
+    /// A note.
+    pub comment: Option<String>,
+}
+
+impl Broker {
+    /// Starts a run of the pipeline's current revision.
+    pub async fn create_run(
+        &self,
+        actor: &Actor,
+        organization: &OrganizationId,
+        pipeline_id: &PipelineId,
+        new: NewRun,
+    ) -> Result<RunDetails> {
+        let pipeline = self.find_pipeline(organization, pipeline_id).await?;
+        let subject = self.pipeline_subject(&pipeline).await?;
+        self.allow(actor, organization, Action::RunStart, &subject).await?;
+        if new.comment.as_ref().is_some_and(|comment| comment.len() > 1_000) {
+            return Err(Error::invalid_field("/comment", "is longer than 1000 bytes"));
+        }
+        let revision =
+            self.find_revision(organization, pipeline_id, pipeline.current_revision).await?;
+        let definition = Definition::parse(&revision.yaml)
+            .map_err(|_| Error::internal("a saved revision that cannot be read"))?;
+        let executor = match actor.user() {
+            Some(user) => self.active_user(user).await?.map_or_else(String::new, |user| user.name),
+            None => String::new(),
+        };
+        let now = self.clock.now();
+        let mut run = RunRecord {
+            organization_id: organization.clone(),
+            id: RunId::generate(&*self.clock, &*self.random),
+            pipeline_id: pipeline_id.clone(),
+            revision: revision.number,
+            number: 0,
+            state: RunState::Queued,
+            reason: None,
+            run_trigger: "manual".to_owned(),
+            started_by: actor.to_ref().id.unwrap_or_default(),
+            inputs: serde_json::json!({ "variables": new.variables, "branches": new.branches }),
+            comment: new.comment.clone(),
+            cancel_requested_at: None,
+            cancel_requested_by: None,
+            created_at: now,
+            started_at: None,
+            finished_at: None,
+            version: 1,
+        };
+        let mut change = self.store.begin().await.map_err(store_failed)?;
+        run.number = runs::create(&mut change, &run).await.map_err(store_failed)?;
+        let inputs = RunInputs {
+            variables: new.variables,
+            branches: new.branches,
+            pipeline_id: pipeline_id.to_string(),
+            pipeline_name: pipeline.name.clone(),
+            build_number: u64::try_from(run.number).unwrap_or(1),
+            remark: new.comment.unwrap_or_default(),
+            executor,
+            started_at: now,
+        };
+        let plan = definition.plan(&inputs).map_err(|error| {
+            Error::invalid("run_invalid", format!("cannot {error}"))
+                .hint("nothing was started; change what was given for this run, or the pipeline")
+        })?;
+        for (position, job) in plan.jobs.iter().enumerate() {
+            self.add_job(&mut change, &run, position, job, 1, now).await?;
+        }
+        change.commit().await.map_err(store_failed)?;
+        let event = Event::done("run.create", Target::new("run", &run.id))
+            .with("pipeline", pipeline_id)
+            .with("revision", run.revision)
+            .with("number", run.number);
+        self.record(actor, Some(organization), event).await?;
+        self.advance_run(actor, organization, &run.id).await?;
+        self.run_details(organization, &run.id).await
+    }
+
+    /// Writes one attempt of a job, waiting, with its steps.
+    pub(super) async fn add_job(
+        &self,
+        change: &mut Change,
+        run: &RunRecord,
+        position: usize,
+        plan: &JobPlan,
+        attempt: i64,
+        now: Timestamp,
+    ) -> Result<JobId> {
+        let id = JobId::generate(&*self.clock, &*self.random);
+        let job = JobRecord {
+            organization_id: run.organization_id.clone(),
+            id: id.clone(),
+            run_id: run.id.clone(),
+            position: i64::try_from(position).unwrap_or(i64::MAX),
+            key: plan.id.to_string(),
+            name: plan.name.clone(),
+            stage: plan.stage.clone(),
+            attempt,
+            plan: serde_json::to_value(plan).map_err(Error::internal)?,
+            state: JobState::Waiting,
+            reason: None,
+            isolation: None,
+            runner_id: None,
+            token_hash: None,
+            heartbeat_due_at: None,
+            uses: BTreeMap::new(),
+            created_at: now,
+            queued_at: None,
+            started_at: None,
+            finished_at: None,
+            version: 1,
+        };
+        jobs::create(&mut *change, &job).await.map_err(store_failed)?;
+        for (position, step) in plan.steps.iter().enumerate() {
+            let step = StepRecord {
+                organization_id: run.organization_id.clone(),
+                job_id: id.clone(),
+                key: step.id.clone(),
+                position: i64::try_from(position).unwrap_or(i64::MAX),
+                name: step.name.clone(),
+                state: StepState::Waiting,
+                reason: None,
+                started_at: None,
+                finished_at: None,
+                version: 1,
+            };
+            steps::create(&mut *change, &step).await.map_err(store_failed)?;
+        }
+        Ok(id)
+    }
+}

@@ -1,0 +1,383 @@
+//! First start, invitations, sign-in, and who one is.
+
+use std::time::Duration;
+
+use keyferry_domain::actor::{Identity, Via};
+use keyferry_domain::audit::Target;
+use keyferry_domain::id::{OrganizationId, SessionId, TokenId, UserId};
+use keyferry_domain::secret::SecretString;
+use keyferry_domain::token::{Token, TokenKind};
+use keyferry_domain::{Actor, Error, Result, Role, Timestamp};
+use keyferry_store::members::MemberRecord;
+use keyferry_store::organizations::OrganizationRecord;
+use keyferry_store::sessions::SessionRecord;
+use keyferry_store::tokens::TokenRecord;
+use keyferry_store::users::UserRecord;
+use keyferry_store::{Change, fold, members, organizations, sessions, tokens, users};
+use keyferry_vault::{PasswordCheck, hash_password, hash_token, verify_password};
+
+use crate::Broker;
+use crate::audit::Event;
+use crate::failure::store_failed;
+use crate::names::{check_email, check_name, check_password};
+
+/// How long a session lasts.
+const SESSION_LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// How long a one-time link works.
+pub(crate) const SETUP_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A session that was made just now.
+#[derive(Debug)]
+pub struct NewSession {
+    /// What the session is proved with; not kept.
+    pub token: SecretString,
+    /// When it ends.
+    pub expires_at: Timestamp,
+    /// Who signed in.
+    pub user: CurrentUser,
+}
+
+/// A person and their places.
+#[derive(Debug, Clone)]
+pub struct CurrentUser {
+    /// The person.
+    pub user: UserRecord,
+    /// Their organizations, and the role in each.
+    pub memberships: Vec<(OrganizationRecord, Role)>,
+}
+
+impl Broker {
+    /// Makes the one-time token of the first start; `None` when somebody has an account already.
+    /// Tokens of earlier starts stop working.
+    pub async fn first_start_token(&self, actor: &Actor) -> Result<Option<SecretString>> {
+        require_system(actor)?;
+        if users::count(&self.store).await.map_err(store_failed)? > 0 {
+            return Ok(None);
+        }
+        let now = self.clock.now();
+        let token = Token::generate(TokenKind::Setup, &*self.random);
+        let record = self.setup_token(&token, None, "first start", now);
+        tokens::revoke_server_setup(&self.store, now).await.map_err(store_failed)?;
+        tokens::create(&self.store, &record).await.map_err(store_failed)?;
+        self.record(actor, None, Event::done("setup.offer", Target::new("token", &record.id))).await?;
+        Ok(Some(token.text().clone()))
+    }
+
+    /// Creates the first owner and organization on the server's machine.
+    pub async fn create_first_owner(
+        &self,
+        actor: &Actor,
+        email: &str,
+        name: &str,
+        password: &SecretString,
+        organization_name: &str,
+    ) -> Result<OrganizationId> {
+        require_system(actor)?;
+        let (user, organization) =
+            self.prepare_owner(email, name, password, organization_name).await?;
+        let change = self.store.begin().await.map_err(store_failed)?;
+        self.add_first_owner(actor, change, &user, &organization).await?;
+        Ok(organization.id)
+    }
+
+    /// Creates the first owner and organization by the one-time link, and signs them in.
+    pub async fn set_up_server(
+        &self,
+        actor: &Actor,
+        setup_token: &SecretString,
+        email: &str,
+        name: &str,
+        password: &SecretString,
+        organization_name: &str,
+    ) -> Result<NewSession> {
+        let link = self.find_setup_token(actor, setup_token).await?;
+        if link.user_id.is_some() {
+            return Err(used_link());
+        }
+        let (user, organization) =
+            self.prepare_owner(email, name, password, organization_name).await?;
+        let mut change = self.store.begin().await.map_err(store_failed)?;
+        let now = self.clock.now();
+        if !tokens::use_up(&mut change, &link.id, now).await.map_err(store_failed)? {
+            return Err(used_link());
+        }
+        self.add_first_owner(actor, change, &user, &organization).await?;
+        self.start_session(actor, user).await
+    }
+
+    /// Chooses a password by an invitation, and signs in.
+    pub async fn accept_invitation(
+        &self,
+        actor: &Actor,
+        invitation_token: &SecretString,
+        password: &SecretString,
+    ) -> Result<NewSession> {
+        let link = self.find_setup_token(actor, invitation_token).await?;
+        let user_id = link.user_id.clone().ok_or_else(used_link)?;
+        check_password("/password", password)?;
+        let mut user = self.active_user(&user_id).await?.ok_or_else(used_link)?;
+        user.password_hash = Some(hash(password.clone()).await?);
+        let mut change = self.store.begin().await.map_err(store_failed)?;
+        let now = self.clock.now();
+        if !tokens::use_up(&mut change, &link.id, now).await.map_err(store_failed)? {
+            return Err(used_link());
+        }
+        users::update(&mut change, &user).await.map_err(store_failed)?;
+        change.commit().await.map_err(store_failed)?;
+        let event = Event::done("invitation.accept", Target::new("user", &user.id));
+        self.record(actor, None, event).await?;
+        self.start_session(actor, user).await
+    }
+
+    /// Signs in with e-mail address and password. Unknown addresses and wrong passwords get the
+    /// same answer after the same time.
+    pub async fn create_session(
+        &self,
+        actor: &Actor,
+        email: &str,
+        password: &SecretString,
+    ) -> Result<NewSession> {
+        let user = users::find_by_email(&self.store, email).await.map_err(store_failed)?;
+        let user = user.filter(|user| user.disabled_at.is_none());
+        let stored = user.as_ref().and_then(|user| user.password_hash.clone());
+        let check = verify(password.clone(), stored).await?;
+        let (PasswordCheck::Matches { needs_rehash }, Some(mut user)) = (check, user) else {
+            let target = Target::new("user", fold(email).chars().take(254).collect::<String>());
+            let event = Event::refused("session.create", target, "wrong address or password");
+            self.record(actor, None, event).await?;
+            return Err(Error::unauthenticated("the e-mail address or the password is wrong"));
+        };
+        if needs_rehash {
+            user.password_hash = Some(hash(password.clone()).await?);
+            // A lost race means that someone changed the user just now; the next sign-in tries again.
+            if let Err(error) = users::update(&self.store, &user).await {
+                tracing::warn!(?error, "replace an old password hash");
+            }
+        }
+        self.start_session(actor, user).await
+    }
+
+    /// Ends the session that the caller is using.
+    pub async fn delete_session(&self, actor: &Actor) -> Result<()> {
+        let Identity::User { via: Via::Session(session), .. } = &actor.identity else {
+            return Err(Error::invalid("no_session", "this request was not made in a session")
+                .hint("API tokens are revoked with `keyferry token revoke`"));
+        };
+        sessions::end(&self.store, session, self.clock.now()).await.map_err(store_failed)?;
+        self.record(actor, None, Event::done("session.end", Target::new("session", session))).await
+    }
+
+    /// Tells who the caller is.
+    pub async fn get_current_user(&self, actor: &Actor) -> Result<CurrentUser> {
+        let user = actor.user().ok_or_else(|| {
+            Error::denied("not_a_person", "only people have an account; this token is not a person's")
+        })?;
+        let user = self.active_user(user).await?.ok_or_else(|| Error::not_found("such user"))?;
+        self.current_user(user, actor).await
+    }
+
+    /// Changes the caller's password and ends every other session of theirs.
+    pub async fn change_password(
+        &self,
+        actor: &Actor,
+        current: &SecretString,
+        new: &SecretString,
+    ) -> Result<()> {
+        let Identity::User { user, via: Via::Session(session) } = &actor.identity else {
+            return Err(Error::denied("session_needed", "a password is changed in a session")
+                .hint("sign in with `keyferry login`"));
+        };
+        check_password("/new_password", new)?;
+        let mut user =
+            self.active_user(user).await?.ok_or_else(|| Error::not_found("such user"))?;
+        let target = || Target::new("user", &user.id);
+        if !verify(current.clone(), user.password_hash.clone()).await?.is_match() {
+            let event = Event::refused("password.change", target(), "wrong password");
+            self.record(actor, None, event).await?;
+            return Err(Error::invalid_field("/current_password", "is not the present password"));
+        }
+        let event = Event::done("password.change", target());
+        user.password_hash = Some(hash(new.clone()).await?);
+        users::update(&self.store, &user).await.map_err(store_failed)?;
+        let now = self.clock.now();
+        sessions::end_by_user(&self.store, &user.id, Some(session), now)
+            .await
+            .map_err(store_failed)?;
+        self.record(actor, None, event).await
+    }
+
+    async fn current_user(&self, user: UserRecord, actor: &Actor) -> Result<CurrentUser> {
+        let mut memberships = Vec::new();
+        for member in members::list_by_user(&self.store, &user.id).await.map_err(store_failed)? {
+            // A token works in one organization, and shows no other.
+            if let Identity::User { via: Via::Token { organization, .. }, .. } = &actor.identity
+                && *organization != member.organization_id
+            {
+                continue;
+            }
+            let organization = organizations::find(&self.store, &member.organization_id)
+                .await
+                .map_err(store_failed)?;
+            memberships.extend(organization.map(|organization| (organization, member.role)));
+        }
+        Ok(CurrentUser { user, memberships })
+    }
+
+    async fn start_session(&self, actor: &Actor, user: UserRecord) -> Result<NewSession> {
+        let now = self.clock.now();
+        let token = Token::generate(TokenKind::Session, &*self.random);
+        let record = SessionRecord {
+            id: SessionId::generate(&*self.clock, &*self.random),
+            user_id: user.id.clone(),
+            token_hash: hash_token(&token),
+            created_at: now,
+            expires_at: now.plus(SESSION_LIFETIME),
+            last_used_at: None,
+            ended_at: None,
+        };
+        sessions::create(&self.store, &record).await.map_err(store_failed)?;
+        let actor = Actor {
+            identity: Identity::User {
+                user: user.id.clone(),
+                via: Via::Session(record.id.clone()),
+            },
+            ..actor.clone()
+        };
+        let event = Event::done("session.create", Target::new("session", &record.id));
+        self.record(&actor, None, event).await?;
+        let user = self.current_user(user, &actor).await?;
+        Ok(NewSession { token: token.text().clone(), expires_at: record.expires_at, user })
+    }
+
+    /// Makes the record of a one-time token; `user` is who is invited, nobody at the first start.
+    pub(crate) fn setup_token(
+        &self,
+        token: &Token,
+        user: Option<UserId>,
+        name: &str,
+        now: Timestamp,
+    ) -> TokenRecord {
+        TokenRecord {
+            id: TokenId::generate(&*self.clock, &*self.random),
+            organization_id: None,
+            user_id: user,
+            runner_id: None,
+            kind: TokenKind::Setup,
+            name: name.to_owned(),
+            hash: hash_token(token),
+            hint: token.hint(),
+            created_at: now,
+            expires_at: Some(now.plus(SETUP_LIFETIME)),
+            last_used_at: None,
+            revoked_at: None,
+        }
+    }
+
+    async fn find_setup_token(&self, actor: &Actor, text: &SecretString) -> Result<TokenRecord> {
+        let now = self.clock.now();
+        let token =
+            Token::parse(text.expose()).ok().filter(|token| token.kind() == TokenKind::Setup);
+        let found = match token {
+            Some(token) => tokens::find_by_hash(&self.store, &hash_token(&token))
+                .await
+                .map_err(store_failed)?,
+            None => None,
+        };
+        let usable = found.filter(|record| {
+            record.revoked_at.is_none() && record.expires_at.is_none_or(|end| end > now)
+        });
+        if usable.is_none() {
+            let event = Event::refused("setup.use", Target::new("token", "unknown"), "link does not work");
+            self.record(actor, None, event).await?;
+        }
+        usable.ok_or_else(used_link)
+    }
+
+    async fn prepare_owner(
+        &self,
+        email: &str,
+        name: &str,
+        password: &SecretString,
+        organization_name: &str,
+    ) -> Result<(UserRecord, OrganizationRecord)> {
+        let email = check_email("/email", email)?;
+        let name = check_name("/name", name)?;
+        let organization_name = check_name("/organization_name", organization_name)?;
+        check_password("/password", password)?;
+        let password_hash = hash(password.clone()).await?;
+        let now = self.clock.now();
+        let user = UserRecord {
+            id: UserId::generate(&*self.clock, &*self.random),
+            email_folded: fold(&email),
+            email,
+            name,
+            password_hash: Some(password_hash),
+            created_at: now,
+            disabled_at: None,
+            version: 1,
+        };
+        let organization = OrganizationRecord {
+            id: OrganizationId::generate(&*self.clock, &*self.random),
+            name: organization_name,
+            created_at: now,
+            version: 1,
+        };
+        Ok((user, organization))
+    }
+
+    async fn add_first_owner(
+        &self,
+        actor: &Actor,
+        mut change: Change,
+        user: &UserRecord,
+        organization: &OrganizationRecord,
+    ) -> Result<()> {
+        if users::count(&mut change).await.map_err(store_failed)? > 0 {
+            return Err(Error::conflict("set_up_already", "somebody has an account here already")
+                .hint("sign in, and add people with `keyferry member add`"));
+        }
+        organizations::create(&mut change, organization).await.map_err(store_failed)?;
+        users::create(&mut change, user).await.map_err(store_failed)?;
+        let member = MemberRecord {
+            organization_id: organization.id.clone(),
+            user_id: user.id.clone(),
+            role: Role::Owner,
+            created_at: user.created_at,
+            version: 1,
+        };
+        members::create(&mut change, &member).await.map_err(store_failed)?;
+        tokens::revoke_server_setup(&mut change, user.created_at).await.map_err(store_failed)?;
+        change.commit().await.map_err(store_failed)?;
+        let event = Event::done("organization.create", Target::new("organization", &organization.id))
+            .with("owner", &user.id);
+        self.record(actor, Some(&organization.id), event).await
+    }
+}
+
+fn require_system(actor: &Actor) -> Result<()> {
+    match actor.identity {
+        Identity::System => Ok(()),
+        _ => Err(Error::denied("system_only", "this is done on the server's machine only")),
+    }
+}
+
+fn used_link() -> Error {
+    Error::unauthenticated("this link does not work: it was used, has expired, or is mistyped")
+        .hint("the first start prints a new one each time the server starts; an admin can invite again")
+}
+
+/// Hashes a password away from the threads that serve requests: it takes tens of milliseconds.
+pub(crate) async fn hash(password: SecretString) -> Result<String> {
+    tokio::task::spawn_blocking(move || hash_password(&password))
+        .await
+        .map_err(Error::internal)?
+        .map_err(|error| Error::invalid_field("/password", "cannot be used").caused_by(error))
+}
+
+async fn verify(password: SecretString, stored: Option<String>) -> Result<PasswordCheck> {
+    tokio::task::spawn_blocking(move || verify_password(&password, stored.as_deref()))
+        .await
+        .map_err(Error::internal)?
+        .map_err(Error::internal)
+}

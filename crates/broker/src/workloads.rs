@@ -1,0 +1,146 @@
+//! Workloads: commands outside pipelines, run by `keyferry exec`.
+
+use std::time::Duration;
+
+use keyferry_domain::connection::ConnectionId;
+use keyferry_domain::audit::Target;
+use keyferry_domain::id::{OrganizationId, WorkloadId};
+use keyferry_domain::secret::SecretString;
+use keyferry_domain::token::{Token, TokenKind};
+use keyferry_domain::{Actor, Error, Result, Timestamp};
+use keyferry_policy::Action;
+use keyferry_store::workloads;
+use keyferry_store::workloads::WorkloadRecord;
+use keyferry_vault::hash_token;
+
+use crate::Broker;
+use crate::access::Subject;
+use crate::audit::Event;
+use crate::failure::store_failed;
+use crate::leases::address_of;
+use crate::names::check_name;
+
+/// How long a workload may take when nobody says.
+const DEFAULT_LIFETIME_SECONDS: u32 = 3_600;
+
+/// A workload that was started just now.
+#[derive(Debug)]
+pub struct NewWorkload {
+    /// Its id.
+    pub id: WorkloadId,
+    /// What it asks for leases with; not kept.
+    pub token: SecretString,
+    /// When it ends at the latest.
+    pub expires_at: Timestamp,
+    /// What it may use.
+    pub connections: Vec<HeldConnection>,
+}
+
+/// A connection that a holder may use, as its helpers need to know it.
+#[derive(Debug, Clone)]
+pub struct HeldConnection {
+    /// The connection.
+    pub id: ConnectionId,
+    /// Its type.
+    pub connection_type: &'static str,
+    /// The address below which helpers answer for it.
+    pub address: Option<String>,
+}
+
+impl Broker {
+    /// Starts a workload that may use the chosen connections as long as its user may.
+    pub async fn create_workload(
+        &self,
+        actor: &Actor,
+        organization: &OrganizationId,
+        chosen: &[ConnectionId],
+        lifetime_seconds: Option<u32>,
+        label: &str,
+    ) -> Result<NewWorkload> {
+        self.allow(actor, organization, Action::WorkloadCreate, &Subject::Organization).await?;
+        let user = actor.user().ok_or_else(|| Error::internal("a workload without a person"))?;
+        let label = check_name("/label", label)?;
+        let lifetime_seconds = lifetime_seconds.unwrap_or(DEFAULT_LIFETIME_SECONDS);
+        if !(60..=86_400).contains(&lifetime_seconds) {
+            return Err(Error::invalid_field("/lifetime_seconds", "is not between 60 and 86400"));
+        }
+        if chosen.is_empty() || chosen.len() > 32 {
+            return Err(Error::invalid_field("/connections", "does not name 1 to 32 connections"));
+        }
+        let mut held = Vec::new();
+        for id in chosen {
+            let connection = self.find_connection(organization, id).await?;
+            let subject = self.connection_subject(&connection).await?;
+            self.allow(actor, organization, Action::ConnectionUse, &subject).await?;
+            let provider = keyferry_providers::find(&connection.connection_type)
+                .ok_or_else(|| Error::internal("a connection of an unknown type"))?;
+            held.push(HeldConnection {
+                id: id.clone(),
+                connection_type: provider.kind().id,
+                address: address_of(provider, &connection.settings),
+            });
+        }
+        let now = self.clock.now();
+        let token = Token::generate(TokenKind::Workload, &*self.random);
+        let record = WorkloadRecord {
+            organization_id: organization.clone(),
+            id: WorkloadId::generate(&*self.clock, &*self.random),
+            user_id: user.clone(),
+            label,
+            connections: chosen.to_vec(),
+            token_hash: hash_token(&token),
+            created_at: now,
+            expires_at: now.plus(Duration::from_secs(lifetime_seconds.into())),
+            ended_at: None,
+        };
+        workloads::create(&self.store, &record).await.map_err(store_failed)?;
+        let names: Vec<&str> = chosen.iter().map(ConnectionId::as_str).collect();
+        let event = Event::done("workload.create", Target::new("workload", &record.id))
+            .with("connections", names.join(","))
+            .with("label", &record.label);
+        self.record(actor, Some(organization), event).await?;
+        Ok(NewWorkload {
+            id: record.id,
+            token: token.text().clone(),
+            expires_at: record.expires_at,
+            connections: held,
+        })
+    }
+
+    /// Ends a workload and its leases; ending it again changes nothing.
+    pub async fn end_workload(
+        &self,
+        actor: &Actor,
+        organization: &OrganizationId,
+        id: &WorkloadId,
+    ) -> Result<()> {
+        let workload = workloads::find(&self.store, organization, id)
+            .await
+            .map_err(store_failed)?
+            .ok_or_else(|| Error::not_found(format!("workload `{id}`")))?;
+        let subject = Subject::Workload { workload: id.clone(), owner: workload.user_id };
+        self.allow(actor, organization, Action::WorkloadEnd, &subject).await?;
+        let now = self.clock.now();
+        if workloads::end(&self.store, organization, id, now).await.map_err(store_failed)? {
+            self.end_leases_of_holder(actor, organization, id.as_str()).await?;
+            let event = Event::done("workload.end", Target::new("workload", id));
+            self.record(actor, Some(organization), event).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the workloads whose time is up; called by the server's loop.
+    pub async fn sweep_workloads(&self, actor: &Actor) -> Result<()> {
+        let now = self.clock.now();
+        for workload in
+            workloads::end_expired(&self.store, now, 100).await.map_err(store_failed)?
+        {
+            let organization = &workload.organization_id;
+            self.end_leases_of_holder(actor, organization, workload.id.as_str()).await?;
+            let event = Event::done("workload.end", Target::new("workload", &workload.id))
+                .with("reason", "expired");
+            self.record(actor, Some(organization), event).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,96 @@
+//! `serve`: the API, the background loops, and the runner inside the server when asked for.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::http::{AppState, router};
+use crate::listener::{Tls, serve};
+use crate::loops;
+use crate::settings::Settings;
+use crate::throttle::Throttle;
+
+pub(super) async fn run(settings: Settings) -> Result<()> {
+    super::start_logging(&settings)?;
+    keyferry_runner::isolation::protect_this_process().context("protect the process's memory")?;
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("choose the TLS library twice"))?;
+
+    let tls = settings.listen.tls.clone().map(Tls::read).transpose()?.map(Arc::new);
+    let broker = Arc::new(super::open(&settings).await?);
+    let listener = TcpListener::bind(settings.listen.address)
+        .await
+        .with_context(|| format!("listen on {}", settings.listen.address))?;
+    let address = listener.local_addr().context("read the listening address")?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let local_url = format!("{scheme}://{address}");
+    let public_url = settings.listen.public_url.clone().unwrap_or_else(|| local_url.clone());
+
+    let shutdown = CancellationToken::new();
+    let runner_shutdown = CancellationToken::new();
+    let background = loops::start(&broker, shutdown.clone());
+    let state = AppState { broker: Arc::clone(&broker), throttle: Arc::new(Throttle::new()) };
+    // The certificate names the server's public host; the runner inside needs none to come in by
+    // the loopback address.
+    let inside = if settings.runner.is_enabled && tls.is_some() {
+        Some(TcpListener::bind("127.0.0.1:0").await.context("listen for the runner inside")?)
+    } else {
+        None
+    };
+
+    super::print(&format!("listening on {local_url}"))?;
+    if let Some(token) = broker.first_start_token(&broker.system_actor()).await? {
+        super::print(&format!(
+            "nobody has an account yet; create the owner within a day with this one-time link:\n  \
+             {public_url}/setup#{}",
+            token.expose()
+        ))?;
+    }
+    let runner = if settings.runner.is_enabled {
+        let url = match &inside {
+            Some(listener) => {
+                format!("http://{}", listener.local_addr().context("read the inner address")?)
+            }
+            None => local_url.clone(),
+        };
+        Some(loops::start_runner(&broker, &settings, &url, runner_shutdown.clone()).await?)
+    } else {
+        None
+    };
+
+    let router = router(state);
+    let serving = TaskTracker::new();
+    serving.spawn(serve(listener, tls, router.clone(), shutdown.clone()));
+    if let Some(listener) = inside {
+        serving.spawn(serve(listener, None, router, shutdown.clone()));
+    }
+    serving.close();
+
+    wait_for_signal().await?;
+    tracing::info!("shutting down");
+    // The runner first: it tells the server how its jobs ended.
+    runner_shutdown.cancel();
+    if let Some(runner) = runner {
+        runner.await.context("stop the runner")?;
+    }
+    shutdown.cancel();
+    serving.wait().await;
+    background.wait().await;
+    broker.close().await;
+    Ok(())
+}
+
+async fn wait_for_signal() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

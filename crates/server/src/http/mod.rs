@@ -1,0 +1,190 @@
+//! The HTTP API: one readable list of routes, a file per resource, and what wraps them all.
+//!
+//! A handler takes the caller and the request, calls one method of the broker, and returns a view.
+//! Nothing here decides who may do what. Status codes of errors are chosen in `problem` alone.
+
+mod answer;
+mod extract;
+pub mod openapi;
+pub mod problem;
+
+mod audit;
+mod bindings;
+mod connection_types;
+mod connections;
+mod credentials;
+mod groups;
+mod health;
+mod leases;
+mod members;
+mod organizations;
+mod pipelines;
+mod repositories;
+mod runner;
+mod runners;
+mod runs;
+mod sessions;
+mod tokens;
+mod workloads;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::header::{CACHE_CONTROL, HeaderName, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use keyferry_broker::Broker;
+use keyferry_domain::Error;
+use keyferry_domain::id::RequestId;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use self::extract::MAX_BODY_BYTES;
+use self::problem::Failure;
+use crate::throttle::Throttle;
+
+/// What every handler can reach.
+#[derive(Clone)]
+pub struct AppState {
+    /// The use cases.
+    pub broker: Arc<Broker>,
+    /// Slows down guessing of passwords and tokens.
+    pub throttle: Arc<Throttle>,
+}
+
+/// How long a request may take; waiting for logs and jobs is capped at 30 seconds by itself.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(75);
+
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Every operation of the API, in the order of the reference.
+fn operations() -> OpenApiRouter<AppState> {
+    let organization = OpenApiRouter::new()
+        .routes(routes!(organizations::get_organization, organizations::update_organization))
+        .routes(routes!(members::list_members, members::create_member))
+        .routes(routes!(members::update_member, members::delete_member))
+        .routes(routes!(groups::list_groups, groups::create_group))
+        .routes(routes!(groups::update_group, groups::delete_group))
+        .routes(routes!(tokens::list_tokens, tokens::create_token))
+        .routes(routes!(tokens::delete_token))
+        .routes(routes!(credentials::list_credentials, credentials::create_credential))
+        .routes(routes!(
+            credentials::get_credential,
+            credentials::update_credential,
+            credentials::delete_credential
+        ))
+        .routes(routes!(connections::list_connections, connections::create_connection))
+        .routes(routes!(
+            connections::get_connection,
+            connections::update_connection,
+            connections::delete_connection
+        ))
+        .routes(routes!(connections::verify_connection))
+        .routes(routes!(connections::reconfigure_connection))
+        .routes(routes!(connections::roll_back_connection))
+        .routes(routes!(connections::transfer_connection))
+        .routes(routes!(connections::explain_connection))
+        .routes(routes!(connections::get_connection_usage))
+        .routes(routes!(repositories::list_repositories))
+        .routes(routes!(repositories::list_branches, repositories::delete_branch))
+        .routes(routes!(repositories::merge_branch))
+        .routes(routes!(repositories::delete_tag))
+        .routes(routes!(pipelines::list_pipelines, pipelines::create_pipeline))
+        .routes(routes!(pipelines::check_pipeline))
+        .routes(routes!(
+            pipelines::get_pipeline,
+            pipelines::update_pipeline,
+            pipelines::delete_pipeline
+        ))
+        .routes(routes!(pipelines::get_revision))
+        .routes(routes!(bindings::approve_binding))
+        .routes(routes!(bindings::revoke_binding))
+        .routes(routes!(runs::create_run))
+        .routes(routes!(runs::list_runs))
+        .routes(routes!(runs::get_run))
+        .routes(routes!(runs::cancel_run))
+        .routes(routes!(runs::retry_job))
+        .routes(routes!(runs::read_job_log))
+        .routes(routes!(leases::list_leases, leases::issue_lease))
+        .routes(routes!(leases::get_lease, leases::end_lease))
+        .routes(routes!(workloads::create_workload))
+        .routes(routes!(workloads::end_workload))
+        .routes(routes!(runners::list_runners, runners::create_runner))
+        .routes(routes!(runners::delete_runner))
+        .routes(routes!(audit::list_audit_events));
+    OpenApiRouter::new()
+        .routes(routes!(sessions::set_up_server))
+        .routes(routes!(sessions::accept_invitation))
+        .routes(routes!(sessions::create_session))
+        .routes(routes!(sessions::delete_session))
+        .routes(routes!(sessions::get_current_user))
+        .routes(routes!(sessions::change_password))
+        .routes(routes!(connection_types::list_connection_types))
+        .routes(routes!(organizations::list_organizations, organizations::create_organization))
+        .nest("/organizations/{organization}", organization)
+        .routes(routes!(runner::claim_job))
+        .routes(routes!(runner::send_heartbeat))
+        .routes(routes!(runner::append_log))
+        .routes(routes!(runner::update_step))
+        .routes(routes!(runner::finish_job))
+}
+
+/// Builds the whole HTTP service.
+pub fn router(state: AppState) -> Router {
+    let (api, document) = OpenApiRouter::with_openapi(openapi::base())
+        .nest("/api/v1", operations())
+        .split_for_parts();
+    let document = Arc::new(document);
+    api.route("/api/openapi.json", get(move || openapi::serve(Arc::clone(&document))))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .fallback(no_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(CatchPanicLayer::custom(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response()))
+        .layer(from_fn_with_state(state.clone(), around))
+        .with_state(state)
+}
+
+/// Wraps every request: gives it an id, bounds its time, sets the headers that all answers carry.
+async fn around(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+    let id = state.broker.new_request_id();
+    request.extensions_mut().insert(id.clone());
+    let handled = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await;
+    let mut response = match handled {
+        Ok(response) if response.status() == StatusCode::INTERNAL_SERVER_ERROR
+            && !response.headers().contains_key(axum::http::header::CONTENT_TYPE) =>
+        {
+            Failure::new(Error::internal("a handler panicked"), id.clone()).into_response()
+        }
+        Ok(response) => response,
+        Err(_) => {
+            let error = Error::new(
+                keyferry_domain::ErrorKind::Unavailable,
+                "timeout",
+                "the request took too long",
+            );
+            Failure::new(error, id.clone()).into_response()
+        }
+    };
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        headers.insert(REQUEST_ID.clone(), value);
+    }
+    response
+}
+
+async fn no_route(axum::Extension(id): axum::Extension<RequestId>) -> Failure {
+    Failure::no_route(id)
+}
+
+async fn wrong_method(axum::Extension(id): axum::Extension<RequestId>) -> Failure {
+    Failure::wrong_method(id)
+}

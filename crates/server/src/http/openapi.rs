@@ -1,0 +1,37 @@
+//! The description of the API (OpenAPI 3.1), made of the same macros that make the routes.
+
+use std::sync::Arc;
+
+use axum::Json;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{Components, Info, License, OpenApi, OpenApiBuilder};
+
+/// Returns the document without its paths.
+pub fn base() -> OpenApi {
+    let info = Info::builder()
+        .title("Keyferry")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some("The API of Keyferry, a self-hosted service-connection broker."))
+        .license(Some(License::builder().name("Apache-2.0").build()))
+        .build();
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("A session, an API token, or the token of a runner, job or workload."))
+        .build();
+    let mut components = Components::new();
+    components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    OpenApiBuilder::new().info(info).components(Some(components)).build()
+}
+
+/// Returns the whole document as it is served and checked in.
+pub fn document() -> OpenApi {
+    let (_, document) = utoipa_axum::router::OpenApiRouter::with_openapi(base())
+        .nest("/api/v1", super::operations())
+        .split_for_parts();
+    document
+}
+
+/// Serves the document.
+pub(super) async fn serve(document: Arc<OpenApi>) -> Json<OpenApi> {
+    Json(OpenApi::clone(&document))
+}

@@ -1,0 +1,106 @@
+//! Background loops: what is due is found in the database, claimed there, and done.
+//!
+//! Nothing is kept between rounds, so a loop that fails tries again, and a server that dies leaves
+//! its work to the next.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use keyferry_api::client::Client;
+use keyferry_broker::Broker;
+use keyferry_runner::Runner;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::settings::Settings;
+
+const SWEEP_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Starts every loop; they end with `shutdown`.
+pub fn start(broker: &Arc<Broker>, shutdown: CancellationToken) -> TaskTracker {
+    let loops = TaskTracker::new();
+    loops.spawn(take_back_leases(Arc::clone(broker), shutdown.clone()));
+    loops.spawn(sweep(Arc::clone(broker), shutdown));
+    loops.close();
+    loops
+}
+
+/// Takes back what was minted for ended leases, within a second or two of their end.
+async fn take_back_leases(broker: Arc<Broker>, shutdown: CancellationToken) {
+    loop {
+        match broker.sweep_leases(&broker.system_actor()).await {
+            // A full batch means that more are waiting.
+            Ok(count) if count > 0 => {}
+            Ok(_) => {
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    () = broker.wait_for_ended_leases() => {}
+                }
+            }
+            Err(error) => {
+                tracing::error!(?error, "take back leases");
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    () = tokio::time::sleep(SWEEP_INTERVAL) => {}
+                }
+            }
+        }
+        if shutdown.is_cancelled() {
+            return;
+        }
+    }
+}
+
+/// Finds what else is due: workloads, runs whose runner was lost, versions to wipe.
+async fn sweep(broker: Arc<Broker>, shutdown: CancellationToken) {
+    loop {
+        let actor = broker.system_actor();
+        for (what, outcome) in [
+            ("workloads", broker.sweep_workloads(&actor).await),
+            ("runs", broker.sweep_runs(&actor).await),
+            ("credentials", broker.sweep_credentials(&actor).await),
+        ] {
+            if let Err(error) = outcome {
+                tracing::error!(?error, "sweep {what}");
+            }
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(SWEEP_INTERVAL) => {}
+        }
+    }
+}
+
+/// Starts the runner inside the server. It speaks the public API at `url`, like any other runner.
+pub async fn start_runner(
+    broker: &Broker,
+    settings: &Settings,
+    url: &str,
+    shutdown: CancellationToken,
+) -> Result<JoinHandle<()>> {
+    let program = match &settings.runner.keyferry_program {
+        Some(path) => path.clone(),
+        None => std::env::current_exe().context("find this program")?.with_file_name("keyferry"),
+    };
+    if !program.is_file() {
+        bail!(
+            "find the program `keyferry` at {}, which jobs use as their credential helper; give it \
+             with --keyferry-program",
+            program.display()
+        );
+    }
+    let token = broker.embedded_runner_token(&broker.system_actor()).await?;
+    let client = Client::new(url, Some(token), &[]).context("make the runner's client")?;
+    let mut options = keyferry_runner::Settings::new(settings.runner.work_dir.clone(), program);
+    options.parallel_jobs = settings.runner.jobs.into();
+    options.require_isolation = settings.runner.require_isolation;
+    options.hidden_paths = vec![settings.data_dir.clone()];
+    let runner = Runner::new(options, client);
+    Ok(tokio::spawn(async move {
+        if let Err(error) = runner.run(shutdown).await {
+            tracing::error!(?error, "the runner inside the server ended");
+        }
+    }))
+}
