@@ -106,6 +106,15 @@ pub async fn find(
         .await
 }
 
+/// Finds a credential, a deleted one too: for revocations that still need it.
+pub async fn find_with_deleted(
+    on: impl Into<On<'_>>,
+    organization: &OrganizationId,
+    id: &CredentialId,
+) -> Result<Option<CredentialRecord>> {
+    on.into().select_one("WHERE organization_id = $1 AND id = $2", params![organization, id]).await
+}
+
 /// Lists the versions of a credential, newest first.
 pub async fn versions(
     on: impl Into<On<'_>>,

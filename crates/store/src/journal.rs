@@ -1,6 +1,6 @@
 //! The one writer of audit events, and of the leases that are born with them: the hot path.
 //!
-//! Callers queue their entries; one task takes whatever is waiting, up to [`GROUP`], and commits
+//! Callers queue their entries; one task takes whatever is waiting, up to a bound, and commits
 //! it as one transaction with one statement per table, since each statement costs a hop and each
 //! commit a sync of the disk. Every caller waits for its own commit. The task alone knows where
 //! the chain ends; whatever goes wrong makes it look again.

@@ -136,6 +136,12 @@ async fn a_deleted_credential_cannot_be_found_or_changed_and_is_wiped() {
         let gone = credentials::delete(&world.store, &record, world.now(), world.after(5)).await;
         assert_eq!(gone.unwrap(), 2);
         assert_eq!(credentials::find(&world.store, &organization, &record.id).await.unwrap(), None);
+        let stone =
+            credentials::find_with_deleted(&world.store, &organization, &record.id).await.unwrap();
+        assert_eq!(stone.unwrap().deleted_at, Some(world.now()));
+        let elsewhere = world.organization().await;
+        let seen = credentials::find_with_deleted(&world.store, &elsewhere, &record.id).await;
+        assert_eq!(seen.unwrap(), None);
         record.version = 2;
         assert!(credentials::update(&world.store, &record).await.is_err());
         let next = world.version_record(&record, 2);

@@ -130,3 +130,33 @@ async fn a_cancel_is_asked_for_once_and_only_while_the_run_is_open() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_run_that_is_opened_again_has_no_wish_to_be_canceled_and_stale_tries_change_nothing() {
+    each(async |world| {
+        let organization = world.organization().await;
+        let owner = world.member(&organization).await;
+        let pipeline = world.pipeline(&organization, &owner, "Build").await;
+        let run = world.run(&pipeline).await;
+        let now = world.now();
+        let asked = runs::request_cancel(&world.store, &organization, &run.id, "u", now).await;
+        let mut run = asked.unwrap().unwrap();
+        run.state = RunState::Canceled;
+        run.finished_at = Some(now);
+        let stale = run.clone();
+        run.version = runs::update(&world.store, &run).await.unwrap();
+
+        let refused = runs::reopen(&world.store, &stale).await;
+        assert!(matches!(refused, Err(StoreError::Stale { current_version: Some(3), .. })));
+        let found = runs::find(&world.store, &organization, &run.id).await.unwrap().unwrap();
+        assert_eq!(found.cancel_requested_at, Some(now));
+
+        run.state = RunState::Queued;
+        run.finished_at = None;
+        assert_eq!(runs::reopen(&world.store, &run).await.unwrap(), 4);
+        let found = runs::find(&world.store, &organization, &run.id).await.unwrap().unwrap();
+        assert_eq!((found.state, found.cancel_requested_at), (RunState::Queued, None));
+        assert_eq!((found.cancel_requested_by, found.version), (None, 4));
+    })
+    .await;
+}
