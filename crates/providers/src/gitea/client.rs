@@ -78,6 +78,7 @@ impl Answer {
 pub(super) struct Client<'a> {
     http: Http,
     base: SafeUrl,
+    context: &'a Context,
     target: Target<'a>,
 }
 
@@ -104,14 +105,20 @@ fn parts(target: Target<'_>) -> Result<(&str, &SecretString), ProviderError> {
 
 impl<'a> Client<'a> {
     /// Starts a call; the call's deadline runs from here.
-    pub(super) fn new(context: &Context, target: Target<'a>) -> Result<Self, ProviderError> {
+    pub(super) fn new(context: &'a Context, target: Target<'a>) -> Result<Self, ProviderError> {
         parts(target)?;
         let ca = target.settings.get("ca_certificate").map(String::as_str);
         Ok(Self {
             http: Http::new(context, BASE_URL, ca)?,
             base: base_url(target.settings)?.join(&["api", "v1"]),
+            context,
             target,
         })
+    }
+
+    /// Starts another call with its own deadline, to tidy up after one whose time may be over.
+    pub(super) fn renewed(&self) -> Result<Self, ProviderError> {
+        Self::new(self.context, self.target)
     }
 
     /// Returns the user name of the credential as it was given.

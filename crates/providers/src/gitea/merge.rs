@@ -75,7 +75,7 @@ pub(super) async fn merge(
         });
     }
     let (pull, is_ours) = open(client, repository, request).await?;
-    // Half of the call's time at most, so that there is time left to close the pull request.
+    // Half of the call's time at most: the rest is for the requests themselves.
     let patience = if is_ours && !pull.mergeable { DOUBTING } else { COMPUTING }.min(timeout / 2);
     let result = merge_pull(client, repository, request, &pull, &from, patience).await;
     if result.is_err() && is_ours {
@@ -193,7 +193,8 @@ async fn merged_anyway(
     number: &str,
     error: ProviderError,
 ) -> Result<Merged, ProviderError> {
-    commit_of(client, repository, request, number).await.map_err(|_| error)
+    let Ok(client) = client.renewed() else { return Err(error) };
+    commit_of(&client, repository, request, number).await.map_err(|_| error)
 }
 
 /// Returns the commit that a merged pull request made.
@@ -225,7 +226,11 @@ async fn close(client: &Client<'_>, repository: &RepositoryName<'_>, number: u64
     let number = number.to_string();
     let path = repository.path(&["pulls", &number]);
     let body = json!({"state": "closed"});
-    let error = match client.call(Method::PATCH, &path, &[], Some(&body)).await {
+    let answer = match client.renewed() {
+        Ok(client) => client.call(Method::PATCH, &path, &[], Some(&body)).await,
+        Err(error) => Err(error),
+    };
+    let error = match answer {
         Ok(answer) if matches!(answer.status, 200 | 201) => return,
         Ok(answer) => answer.refusal("the pull request"),
         Err(error) => error,

@@ -8,7 +8,8 @@
 //!   connection knows the host keys of Gitea's SSH server, else the stored token itself.
 //!
 //! Start with `provider`, which decides which of them. `client` speaks HTTP and reads Gitea's
-//! refusals; `repositories` and `merge` are the repository side.
+//! refusals; `repositories` and `merge` are the repository side. A deletion with a condition goes by
+//! the Git protocol (`crate::git`), since the API has none.
 //!
 //! Traits of Gitea 1.26 that shaped this folder, all tried on a real one: personal tokens have no
 //! expiry and no repository; the token that the image registry makes of a credential lives for 24

@@ -9,16 +9,17 @@ use keyferry_domain::lease::{Narrowing, Residue};
 use keyferry_domain::material::Material;
 use keyferry_domain::operation::{Access, Operation, RepositoryPath};
 
-use super::client::{Client, RepositoryName};
+use super::client::{BASE_URL, Client, RepositoryName};
 use super::cursor::Cursor;
 use super::deploy_keys::{self, Removal};
 use super::handle::Handle;
 use super::{merge, repositories, tokens};
 use crate::credentials;
 use crate::error::ProviderError;
+use crate::git::GIT;
 use crate::provider::{
     Branch, Capability, Context, Field, Format, Issued, Kind, MergeRequest, Merged, Plan, Provider,
-    Repositories, Repository, ServicePage, Target,
+    Repositories, Repository, ServicePage, Settings, Target,
 };
 
 /// The declaration.
@@ -283,6 +284,34 @@ async fn login_of(client: &Client<'_>, username: &str) -> Result<String, Provide
     Ok(username.to_owned())
 }
 
+/// Deletes a branch that must be at `commit`. Gitea's API has no condition on a deletion; the Git
+/// protocol has, and takes the same credential, so that a push in between is never lost.
+async fn delete_branch_at(
+    context: &Context,
+    target: Target<'_>,
+    repository: &RepositoryName<'_>,
+    branch: &str,
+    commit: &str,
+) -> Result<(), ProviderError> {
+    let path: RepositoryPath = repository
+        .to_string()
+        .parse()
+        .map_err(|_| ProviderError::NotFound { what: repository.describe() })?;
+    let mut settings = Settings::new();
+    for (name, git_name) in [(BASE_URL, "url"), ("ca_certificate", "ca_certificate")] {
+        if let Some(text) = target.settings.get(name) {
+            settings.insert(git_name.to_owned(), text.clone());
+        }
+    }
+    let target = Target { settings: &settings, credential: target.credential };
+    match GIT.delete_branch(context, target, &path, branch, Some(commit)).await {
+        Err(ProviderError::Misconfigured { field, reason }) if field == "url" => {
+            Err(ProviderError::Misconfigured { field: BASE_URL.to_owned(), reason })
+        }
+        result => result,
+    }
+}
+
 #[async_trait]
 impl Repositories for Gitea {
     async fn list_repositories(
@@ -332,7 +361,14 @@ impl Repositories for Gitea {
     ) -> Result<(), ProviderError> {
         let name = RepositoryName::of(target.settings, repository)?;
         let client = Client::new(context, target)?;
-        repositories::delete_branch(&client, &name, branch, expected_commit).await
+        let Some(expected) = expected_commit else {
+            return repositories::delete_branch(&client, &name, branch).await;
+        };
+        let actual = repositories::get_branch(&client, &name, "branch", branch).await?.commit.id;
+        if !actual.eq_ignore_ascii_case(expected) {
+            return Err(ProviderError::Moved { name: branch.to_owned(), actual });
+        }
+        delete_branch_at(context, target, &name, branch, &actual).await
     }
 
     async fn delete_tag(

@@ -206,20 +206,12 @@ async fn absent(
     }
 }
 
-/// Deletes a branch. Gitea's API has no condition on a deletion, so `expected_commit` is compared
-/// just before it: a push in the few milliseconds between is not noticed.
+/// Deletes a branch wherever it is. With a condition on its commit, see [`super::provider`].
 pub(super) async fn delete_branch(
     client: &Client<'_>,
     repository: &RepositoryName<'_>,
     branch: &str,
-    expected_commit: Option<&str>,
 ) -> Result<(), ProviderError> {
-    if let Some(expected) = expected_commit {
-        let actual = get_branch(client, repository, "branch", branch).await?.commit.id;
-        if !actual.eq_ignore_ascii_case(expected) {
-            return Err(ProviderError::Moved { name: branch.to_owned(), actual });
-        }
-    }
     let mut path = repository.path(&["branches"]);
     path.extend(ref_segments("branch", branch)?);
     let answer = client.call(Method::DELETE, &path, &[], None).await?;

@@ -346,8 +346,10 @@ async fn branches_are_deleted_unless_they_moved_or_are_kept() {
 
     forge.protect(&json!({"rule_name": "fix/*", "enable_push": false}));
     for name in ["main", "fix/odd"] {
-        let error = forge.delete_branch(name, None).await.unwrap_err();
-        assert!(matches!(error, ProviderError::Refused { .. }), "{name}: {error}");
+        for expected in [None, Some(main.as_str())] {
+            let error = forge.delete_branch(name, expected).await.unwrap_err();
+            assert!(matches!(error, ProviderError::Refused { .. }), "{name}: {error}");
+        }
     }
     for name in ["", "a/../../x", "..", ".", "a//b", "/a", "a/", "a b", "a?b", "a\nb", "-x/.."] {
         let error = forge.delete_branch(name, None).await.unwrap_err();
@@ -359,11 +361,13 @@ async fn branches_are_deleted_unless_they_moved_or_are_kept() {
     let reader = forge.connection.with(token(&read));
     let path = "alice/app".parse().unwrap();
     let repositories = reader.provider.repositories().unwrap();
-    let error = repositories
-        .delete_branch(&context(), reader.target(), &path, "fix/odd", None)
-        .await
-        .unwrap_err();
-    assert!(matches!(error, ProviderError::Rejected { .. }), "{error}");
+    for expected in [None, Some(main.as_str())] {
+        let error = repositories
+            .delete_branch(&context(), reader.target(), &path, "fix/odd", expected)
+            .await
+            .unwrap_err();
+        assert!(matches!(error, ProviderError::Rejected { .. }), "{error}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

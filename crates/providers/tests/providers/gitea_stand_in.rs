@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use axum::extract::Query;
 use axum::http::{Method, StatusCode, Uri};
@@ -15,7 +16,7 @@ use keyferry_providers::provider::{MergeRequest, MergeStrategy, Merged};
 use serde_json::{Value, json};
 
 use crate::stand_in::StandIn;
-use crate::world::{Connection, context, git, password, token};
+use crate::world::{Connection, context, context_within, git, password, token};
 
 fn connection(url: &str) -> Connection {
     Connection::new("gitea", &[("base_url", url)], password("alice", "canary-7"))
@@ -184,6 +185,32 @@ fn merging(status: u16, merged: bool, closed: Arc<AtomicUsize>) -> Router {
                 (StatusCode::from_u16(status).unwrap(), Json(json!({"message": ""})))
             }),
         )
+}
+
+#[tokio::test]
+async fn a_merge_that_runs_out_of_time_still_closes_what_it_opened() {
+    let closed = Arc::new(AtomicUsize::new(0));
+    let stalling = axum::routing::post(|| async { std::future::pending::<StatusCode>().await });
+    let path = "/api/v1/repos/team/app/pulls/5/merge";
+    let router = merging(200, false, Arc::clone(&closed));
+    // The outer router is asked first.
+    let router = Router::new().route(path, stalling).fallback_service(router);
+    let server = StandIn::start(router).await;
+    let connection = connection(&server.url());
+    let request = MergeRequest {
+        from: "from".to_owned(),
+        into: "into".to_owned(),
+        strategy: MergeStrategy::Squash,
+        message: None,
+        expected_commit: Some("C1".to_owned()),
+    };
+    let path: RepositoryPath = "team/app".parse().unwrap();
+    let context = context_within(Duration::from_millis(500));
+    let repositories = connection.provider.repositories().unwrap();
+    let error =
+        repositories.merge(&context, connection.target(), &path, &request).await.unwrap_err();
+    assert!(matches!(error, ProviderError::Unavailable { .. }), "{error:?}");
+    assert_eq!(closed.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

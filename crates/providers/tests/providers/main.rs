@@ -10,6 +10,7 @@ mod gitea_stand_in;
 mod registry;
 mod stand_in;
 mod world;
+
 /// A file that is not in the list above is a test that never runs.
 #[test]
 fn no_test_file_is_forgotten() {
