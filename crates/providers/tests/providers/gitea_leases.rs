@@ -4,8 +4,8 @@ use keyferry_domain::lease::Narrowing;
 use keyferry_domain::material::Material;
 use keyferry_domain::operation::{Access, Operation};
 use keyferry_providers::ProviderError;
-use keyferry_testkit::Authority;
 use keyferry_testkit::peers::gitea::{self, Gitea, Options, User};
+use keyferry_testkit::{Authority, Git, Scratch};
 
 use crate::world::{Connection, context, git, pair, password, registry, token};
 
@@ -188,6 +188,7 @@ async fn a_stored_token_becomes_a_deploy_key_for_the_one_repository() {
     let gitea = Gitea::start().unwrap();
     let alice = gitea.create_user("alice", "first password 1").unwrap();
     let app = gitea.create_repository(&alice, "app").unwrap();
+    let other = gitea.create_repository(&alice, "other").unwrap();
     let stored = gitea.create_token(&alice, "stored", &["write:repository"]).unwrap();
     let connection = with_ssh(connection(&gitea, &alice).with(token(&stored)), &gitea);
 
@@ -207,8 +208,27 @@ async fn a_stored_token_becomes_a_deploy_key_for_the_one_repository() {
         assert_eq!(url, Some(app.ssh_url.clone()));
         let keys = gitea.call("GET", "/repos/alice/app/keys", None).unwrap();
         assert_eq!(keys[0]["read_only"], access == Access::Read, "{keys}");
+        // Real ssh reads the key, and reaches this repository and no other, until it is revoked.
+        let scratch = Scratch::new().unwrap();
+        scratch.write("key", private_key.expose(), 0o600).unwrap();
+        scratch.write("known_hosts", &known_hosts, 0o644).unwrap();
+        let folder = scratch.path().display();
+        let ssh = format!(
+            "ssh -F none -o BatchMode=yes -o IdentitiesOnly=yes -i {folder}/key \
+             -o UserKnownHostsFile={folder}/known_hosts"
+        );
+        let git = Git::new(scratch.path()).unwrap().env("GIT_SSH_COMMAND", &ssh);
+        let reaches = |url: &str| git.run(["ls-remote", url]).is_ok();
+        assert!(reaches(&app.ssh_url));
+        assert!(!reaches(&other.ssh_url));
+        let clone = format!("{folder}/clone");
+        git.run(["clone", "-q", &app.ssh_url, &clone]).unwrap();
+        let pushed = git.run(["-C", &clone, "push", "-q", "origin", "HEAD:refs/heads/pushed"]);
+        assert_eq!(pushed.is_ok(), access == Access::Write);
+
         assert_eq!(connection.revoke(&plan).await, Ok(None));
         assert_eq!(connection.revoke(&plan).await, Ok(None));
+        assert!(!reaches(&app.ssh_url));
         assert!(gitea.deploy_key_titles(&app).unwrap().is_empty());
     }
 
