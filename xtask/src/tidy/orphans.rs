@@ -16,13 +16,13 @@ fn violations(sources: &[Source]) -> Vec<String> {
     found
 }
 
-/// Whether cargo finds the file by itself: a library, a program, a test binary.
+/// Whether cargo finds the file by itself: a library, a program, an example, a test binary.
 fn is_root(source: &Source) -> bool {
-    let is_test_binary = source
-        .folder()
-        .strip_suffix("/tests")
-        .is_some_and(|package| !package.ends_with("/src") && !package.contains("/src/"));
-    is_test_binary || ["lib.rs", "main.rs", "build.rs"].contains(&source.name())
+    let is_in_folder_of_roots = ["/tests", "/examples"]
+        .iter()
+        .filter_map(|folder| source.folder().strip_suffix(folder))
+        .any(|package| !package.ends_with("/src") && !package.contains("/src/"));
+    is_in_folder_of_roots || ["lib.rs", "main.rs", "build.rs"].contains(&source.name())
 }
 
 fn forgotten(source: &Source, texts: &BTreeMap<&str, &str>) -> Option<String> {
@@ -87,6 +87,7 @@ fn a_file_that_nobody_declares_is_found() {
         Source::new("crates/a/src/c/e.rs", ""),
         Source::new("crates/a/src/c/tests.rs", ""),
         Source::new("crates/a/src/c/f.rs", ""),
+        Source::new("crates/a/examples/g.rs", ""),
         Source::new("crates/a/src/d.rs", ""),
         Source::new("crates/a/src/b/tests/mod.rs", ""),
         Source::new("crates/a/src/c/f/tests/mod.rs", ""),
