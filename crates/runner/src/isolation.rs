@@ -83,21 +83,16 @@ impl Confinement {
         visible.extend(settings.ca_bundle.iter().cloned());
         let mut confinement =
             Self { isolation: Isolation::Namespaces, reason: None, hidden, visible };
-        if let Err(reason) = confinement.try_namespaces(&settings.work_folder).await {
+        let tried = if settings.use_namespaces {
+            confinement.try_namespaces(&settings.work_folder).await
+        } else {
+            Err("namespaces are switched off".to_owned())
+        };
+        if let Err(reason) = tried {
             confinement.isolation = Isolation::Process;
             confinement.reason = Some(reason);
         }
         confinement
-    }
-
-    /// Returns a confinement without namespaces, whatever the machine can do.
-    pub fn process_only(settings: &Settings) -> Self {
-        Self {
-            isolation: Isolation::Process,
-            reason: Some("namespaces are switched off".to_owned()),
-            hidden: settings.hidden_paths.clone(),
-            visible: Vec::new(),
-        }
     }
 
     /// Returns what is in force.
@@ -111,15 +106,19 @@ impl Confinement {
     }
 
     async fn try_namespaces(&self, folder: &Path) -> Result<(), String> {
+        // A folder of its own: bubblewrap leaves mount points behind in what it binds.
+        let trial = tempfile::Builder::new()
+            .prefix("trial-")
+            .tempdir_in(folder)
+            .map_err(|error| format!("no folder to try bubblewrap in: {error}"))?;
         let boundary = Boundary {
-            writable: vec![folder.to_path_buf()],
+            writable: vec![trial.path().to_path_buf()],
             readable: Vec::new(),
-            temporary: folder.to_path_buf(),
+            temporary: trial.path().to_path_buf(),
         };
-        let mut arguments = self.arguments(&boundary, folder);
-        // A job must be alone: process 1 of its own world, and nothing of ours in sight.
-        arguments
-            .extend(["sh", "-c", "test $$ -le 3 && test ! -e /root/. -o -d /root"].map(Into::into));
+        let mut arguments = self.arguments(&boundary, trial.path());
+        // Alone: a job's shell is among the first processes of its own world.
+        arguments.extend(["sh", "-c", "test $$ -le 3"].map(Into::into));
         let mut command = crate::process::plain_command("bwrap");
         command.args(arguments).env_clear().env("PATH", "/usr/bin:/bin");
         match command.output().await {

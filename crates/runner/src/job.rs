@@ -249,8 +249,8 @@ async fn execute(
         shared.settings.stop_grace,
         Arc::clone(&shared.leaked_descriptors),
     ));
-    let timeout = Duration::from_secs(u64::from(plan.timeout_minutes.max(1)) * 60);
-    let minutes = plan.timeout_minutes.max(1);
+    let planned = Duration::from_mins(u64::from(plan.timeout_minutes.max(1)));
+    let timeout = shared.settings.job_time_limit.map_or(planned, |limit| limit.min(planned));
     let timer = tokio::spawn({
         let stop = stop.clone();
         async move {
@@ -270,10 +270,19 @@ async fn execute(
             Outcome { state: JobState::Canceled, reason: Some("canceled".to_owned()) }
         }
         Some(StopReason::TimedOut) => {
-            Outcome::failed(format!("it took longer than {minutes} minutes"))
+            Outcome::failed(format!("it took longer than {}", written(timeout)))
         }
         Some(StopReason::ShutDown) => Outcome::failed("its runner was stopped"),
         Some(StopReason::Lost) => Outcome::failed("the server has given it up"),
+    }
+}
+
+/// Returns a time limit for people.
+fn written(limit: Duration) -> String {
+    match limit.as_secs() {
+        60 => "1 minute".to_owned(),
+        seconds if seconds.is_multiple_of(60) => format!("{} minutes", seconds / 60),
+        seconds => format!("{seconds} seconds"),
     }
 }
 

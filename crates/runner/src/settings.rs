@@ -14,6 +14,11 @@ pub struct Settings {
     pub parallel_jobs: usize,
     /// Refuses to run jobs where they cannot be kept apart by namespaces.
     pub require_isolation: bool,
+    /// Keeps jobs apart by namespaces where the machine can; off only where it hurts, in containers
+    /// that forbid it in odd ways.
+    pub use_namespaces: bool,
+    /// The longest that a job may take, whatever its pipeline says.
+    pub job_time_limit: Option<Duration>,
     /// What no job may see even where it lies below a folder that jobs see: the server's data, the
     /// root key, the runner's own token.
     pub hidden_paths: Vec<PathBuf>,
@@ -37,6 +42,8 @@ impl Settings {
             helper_binary,
             parallel_jobs: 2,
             require_isolation: false,
+            use_namespaces: true,
+            job_time_limit: None,
             hidden_paths: Vec::new(),
             visible_paths: Vec::new(),
             ca_bundle: None,

@@ -27,6 +27,9 @@ impl GitError {
     }
 }
 
+/// The address in commits and tags that Keyferry makes; `.invalid` can never be anybody's.
+const COMMIT_EMAIL: &str = "noreply@keyferry.invalid";
+
 /// Settings for our own calls only: what a repository brings along must not run anything here.
 const OWN: &[&str] = &[
     "-c",
@@ -62,7 +65,17 @@ pub(crate) async fn run(
     job.git_environment(&mut environment).await;
     environment.insert("LC_ALL".to_owned(), "C".into());
     environment.insert("GIT_CONFIG_GLOBAL".to_owned(), "/dev/null".into());
-    // Git's own progress meters fill logs.
+    // Merges and tags are made for whoever started the run; nobody's address is known here.
+    let executor = job.variable("BUILD_EXECUTOR").filter(|name| !name.trim().is_empty());
+    let name = executor.unwrap_or_else(|| "Keyferry".to_owned());
+    for (variable, value) in [
+        ("GIT_AUTHOR_NAME", name.as_str()),
+        ("GIT_COMMITTER_NAME", name.as_str()),
+        ("GIT_AUTHOR_EMAIL", COMMIT_EMAIL),
+        ("GIT_COMMITTER_EMAIL", COMMIT_EMAIL),
+    ] {
+        environment.insert(variable.to_owned(), value.into());
+    }
     let all: Vec<OsString> = OWN.iter().chain(arguments).map(OsString::from).collect();
     let invocation = Invocation {
         program: "git".into(),
@@ -98,10 +111,15 @@ pub(crate) fn failed(job: &JobContext, arguments: &[&str], ended: &Ended) -> Git
 
 /// Picks what people need from what Git wrote: our helper's words and Git's own errors.
 fn reason(stderr: &str, code: i32) -> String {
-    let starts = ["keyferry: ", "fatal: ", "error: ", "remote: ", " ! "];
+    let starts = ["keyferry: ", "fatal: ", "error: ", "remote: ", "ssh: ", " ! "];
+    // What OpenSSH says, without a prefix of its own.
+    let says = ["host key", "Host key", "Permission denied", "Load key"];
     let lines: Vec<&str> = stderr
         .lines()
-        .filter(|line| starts.iter().any(|start| line.starts_with(start)))
+        .filter(|line| {
+            starts.iter().any(|start| line.starts_with(start))
+                || says.iter().any(|words| line.contains(words))
+        })
         .map(str::trim)
         .filter(|line| !line.is_empty() && *line != "remote:")
         .take(6)

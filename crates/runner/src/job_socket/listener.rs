@@ -19,6 +19,9 @@ use super::desk::Desk;
 /// How long a helper may take to ask.
 const ASK_TIME: Duration = Duration::from_secs(10);
 
+/// How long anybody else may take, who gets nothing.
+const STRANGER_TIME: Duration = Duration::from_millis(200);
+
 /// How many questions are answered at once; more wait.
 const AT_ONCE: usize = 64;
 
@@ -74,19 +77,19 @@ impl Drop for Listener {
 }
 
 async fn serve(mut stream: UnixStream, desk: &Desk, owns: &OwnsProcess, on_refusal: &OnRefusal) {
-    let answer = if is_ours(&stream, owns) {
-        match tokio::time::timeout(ASK_TIME, read_question(&mut stream)).await {
-            Ok(Ok(question)) => desk.answer(&question).await,
-            Ok(Err(refusal)) => Answer::Refusal(refusal),
-            Err(_) => return,
-        }
-    } else {
+    let is_ours = is_ours(&stream, owns);
+    let time = if is_ours { ASK_TIME } else { STRANGER_TIME };
+    // Read in any case: closing with unread bytes would take the answer away from its reader.
+    let Ok(question) = tokio::time::timeout(time, read_question(&mut stream)).await else { return };
+    let answer = match question {
         // Strangers learn that they are strangers, and nothing else.
-        Answer::Refusal(Refusal {
+        _ if !is_ours => Answer::Refusal(Refusal {
             code: "not_in_job".to_owned(),
             message: "this process does not belong to the job of this socket".to_owned(),
             hint: None,
-        })
+        }),
+        Ok(question) => desk.answer(&question).await,
+        Err(refusal) => Answer::Refusal(refusal),
     };
     if let Answer::Refusal(refusal) = &answer {
         on_refusal(refusal.clone());
