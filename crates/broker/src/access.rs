@@ -41,7 +41,9 @@ impl Broker {
         let request = question(principal, organization, action, subject, facts);
         match self.policy.decide(&request) {
             Decision::Allow { .. } => Ok(()),
-            decision => Err(self.refuse(actor, &request, &decision).await?),
+            decision @ Decision::Deny { .. } => {
+                Err(self.refuse(actor, &request, &decision).await?)
+            }
         }
     }
 
@@ -68,7 +70,13 @@ impl Broker {
         subject: &Subject,
     ) -> Result<Decision> {
         let principal = self.member(user, organization).await?;
-        Ok(self.policy.decide(&question(principal, organization, action, subject, Facts::default())))
+        Ok(self.policy.decide(&question(
+            principal,
+            organization,
+            action,
+            subject,
+            Facts::default(),
+        )))
     }
 
     /// Writes a refusal down and makes the error that the caller may see.
@@ -133,12 +141,11 @@ impl Broker {
 
     /// Looks a person up as a member of an organization.
     async fn member(&self, user: &UserId, organization: &OrganizationId) -> Result<Principal> {
-        let member =
-            members::find(&self.store, organization, user).await.map_err(store_failed)?;
+        let member = members::find(&self.store, organization, user).await.map_err(store_failed)?;
         let groups = match member {
-            Some(_) => groups::list_by_user(&self.store, organization, user)
-                .await
-                .map_err(store_failed)?,
+            Some(_) => {
+                groups::list_by_user(&self.store, organization, user).await.map_err(store_failed)?
+            }
             None => Vec::new(),
         };
         Ok(Principal::User {

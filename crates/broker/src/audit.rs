@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use keyferry_domain::actor::Identity;
 use keyferry_domain::audit::{AuditEvent, ChainedEvent, Outcome, Target};
 use keyferry_domain::id::{EventId, OrganizationId};
 use keyferry_domain::lease::Lease;
 use keyferry_domain::page::{Page, PageRequest};
-use keyferry_domain::actor::Identity;
 use keyferry_domain::{Actor, Error, Result};
 use keyferry_policy::Action;
 use keyferry_store::audit::{AuditRecord, FIRST_HASH, canonical};
@@ -58,8 +58,8 @@ impl Event {
     }
 
     /// Adds what else is worth knowing; never a secret.
-    pub(crate) fn with(mut self, name: &str, value: impl ToString) -> Self {
-        self.data.insert(name.to_owned(), value.to_string());
+    pub(crate) fn with(mut self, name: &str, value: impl std::fmt::Display) -> Self {
+        self.data.insert(name.to_owned(), format!("{value}"));
         self
     }
 }
@@ -133,10 +133,9 @@ impl Broker {
         page: &PageRequest,
     ) -> Result<Page<ChainedEvent>> {
         self.allow(actor, organization, Action::AuditRead, &Subject::Organization).await?;
-        let found =
-            keyferry_store::audit::list(&self.store, Some(organization), filter, page)
-                .await
-                .map_err(store_failed)?;
+        let found = keyferry_store::audit::list(&self.store, Some(organization), filter, page)
+            .await
+            .map_err(store_failed)?;
         Ok(found.map(|record| ChainedEvent {
             sequence: record.sequence,
             event: record.event,

@@ -90,18 +90,13 @@ impl Broker {
         let now = self.clock.now();
         let mut change = self.store.begin().await.map_err(store_failed)?;
         let known = runners::list_embedded(&mut change).await.map_err(store_failed)?;
-        let runner = match known.into_iter().next() {
-            Some(runner) => {
-                tokens::revoke_by_runner(&mut change, &runner.id, now)
-                    .await
-                    .map_err(store_failed)?;
-                runner
-            }
-            None => {
-                let runner = self.new_runner(None, "inside the server".to_owned());
-                runners::create(&mut change, &runner).await.map_err(store_failed)?;
-                runner
-            }
+        let runner = if let Some(runner) = known.into_iter().next() {
+            tokens::revoke_by_runner(&mut change, &runner.id, now).await.map_err(store_failed)?;
+            runner
+        } else {
+            let runner = self.new_runner(None, "inside the server".to_owned());
+            runners::create(&mut change, &runner).await.map_err(store_failed)?;
+            runner
         };
         let token = self.add_token(&mut change, &runner).await?;
         change.commit().await.map_err(store_failed)?;

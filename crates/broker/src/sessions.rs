@@ -22,10 +22,10 @@ use crate::failure::store_failed;
 use crate::names::{check_email, check_name, check_password};
 
 /// How long a session lasts.
-const SESSION_LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
+const SESSION_LIFETIME: Duration = Duration::from_hours(12);
 
 /// How long a one-time link works.
-pub(crate) const SETUP_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const SETUP_LIFETIME: Duration = Duration::from_hours(24);
 
 /// A session that was made just now.
 #[derive(Debug)]
@@ -60,7 +60,8 @@ impl Broker {
         let record = self.setup_token(&token, None, "first start", now);
         tokens::revoke_server_setup(&self.store, now).await.map_err(store_failed)?;
         tokens::create(&self.store, &record).await.map_err(store_failed)?;
-        self.record(actor, None, Event::done("setup.offer", Target::new("token", &record.id))).await?;
+        self.record(actor, None, Event::done("setup.offer", Target::new("token", &record.id)))
+            .await?;
         Ok(Some(token.text().clone()))
     }
 
@@ -171,7 +172,10 @@ impl Broker {
     /// Tells who the caller is.
     pub async fn get_current_user(&self, actor: &Actor) -> Result<CurrentUser> {
         let user = actor.user().ok_or_else(|| {
-            Error::denied("not_a_person", "only people have an account; this token is not a person's")
+            Error::denied(
+                "not_a_person",
+                "only people have an account; this token is not a person's",
+            )
         })?;
         let user = self.active_user(user).await?.ok_or_else(|| Error::not_found("such user"))?;
         self.current_user(user, actor).await
@@ -288,7 +292,8 @@ impl Broker {
             record.revoked_at.is_none() && record.expires_at.is_none_or(|end| end > now)
         });
         if usable.is_none() {
-            let event = Event::refused("setup.use", Target::new("token", "unknown"), "link does not work");
+            let event =
+                Event::refused("setup.use", Target::new("token", "unknown"), "link does not work");
             self.record(actor, None, event).await?;
         }
         usable.ok_or_else(used_link)
@@ -349,8 +354,9 @@ impl Broker {
         members::create(&mut change, &member).await.map_err(store_failed)?;
         tokens::revoke_server_setup(&mut change, user.created_at).await.map_err(store_failed)?;
         change.commit().await.map_err(store_failed)?;
-        let event = Event::done("organization.create", Target::new("organization", &organization.id))
-            .with("owner", &user.id);
+        let event =
+            Event::done("organization.create", Target::new("organization", &organization.id))
+                .with("owner", &user.id);
         self.record(actor, Some(&organization.id), event).await
     }
 }

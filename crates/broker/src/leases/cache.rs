@@ -22,7 +22,7 @@ use super::holder::HolderContext;
 const TRUST: Duration = Duration::from_secs(2);
 
 /// How long material is kept that nobody asks for.
-const IDLE: Duration = Duration::from_secs(60 * 60);
+const IDLE: Duration = Duration::from_hours(1);
 
 /// Names one piece of material.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -39,10 +39,7 @@ impl Right {
     fn covers(&self, operation: &Operation) -> bool {
         match (self, operation) {
             (Self::Everything, _) | (Self::Images, Operation::Registry { .. }) => true,
-            (
-                Self::Repository { path, access },
-                Operation::Git { repository, access: asked },
-            ) => {
+            (Self::Repository { path, access }, Operation::Git { repository, access: asked }) => {
                 let is_enough = *access == Access::Write || *asked == Access::Read;
                 is_enough && path.is_some() && path == repository
             }
@@ -98,7 +95,8 @@ impl Grant {
 /// without a scheme where any will do; `None` for types without a service.
 pub(crate) fn address_of(provider: &dyn Provider, settings: &Settings) -> Option<String> {
     let field = provider.kind().settings.iter().find(|field| {
-        field.is_required && matches!(field.format, Format::HttpUrl | Format::GitUrl | Format::Authority)
+        field.is_required
+            && matches!(field.format, Format::HttpUrl | Format::GitUrl | Format::Authority)
     })?;
     let text = settings.get(field.name)?;
     if field.format == Format::Authority && !text.contains("://") {
@@ -144,7 +142,10 @@ mod tests {
     #[test]
     fn a_repository_is_what_follows_the_connections_address() {
         let base = "https://git.example.com/git";
-        assert_eq!(repository(base, "https://git.example.com/git/team/app.git").unwrap(), "team/app");
+        assert_eq!(
+            repository(base, "https://git.example.com/git/team/app.git").unwrap(),
+            "team/app"
+        );
         assert_eq!(repository("https://h/team/app.git", "https://h/team/app").unwrap(), "team/app");
         assert_eq!(repository("ssh://git@h", "git@h:team/app.git").unwrap(), "team/app");
     }

@@ -8,9 +8,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use keyferry_domain::actor::Identity;
+use keyferry_domain::audit::Target;
 use keyferry_domain::connection::ConnectionId;
 use keyferry_domain::id::{JobId, OrganizationId, RunId, WorkloadId};
 use keyferry_domain::lease::Holder;
+use keyferry_domain::operation::{Access, Operation, RepositoryPath};
 use keyferry_domain::run::Isolation;
 use keyferry_domain::{Actor, Error, ErrorKind, Result, Timestamp};
 use keyferry_pipeline::{ConnectionPlan, Definition, JobKey, JobPlan, Purpose};
@@ -21,6 +23,7 @@ use keyferry_vault::fingerprint;
 
 use super::grant::{Grant, Right};
 use crate::Broker;
+use crate::audit::Event;
 use crate::failure::store_failed;
 
 /// Why a connection that is named in a job gives it nothing.
@@ -62,7 +65,9 @@ impl HolderContext {
                         "name it in the pipeline: in a source's certificate, or under \
                          `connections:` of a step"
                     }
-                    Holder::Workload { .. } => "start the command with `keyferry exec -c <connection>`",
+                    Holder::Workload { .. } => {
+                        "start the command with `keyferry exec -c <connection>`"
+                    }
                 }
                 .to_owned(),
             }),
@@ -105,6 +110,39 @@ impl Broker {
         });
         self.leases.keep_holder(generation, id, Arc::clone(&context)).await;
         Ok(context)
+    }
+
+    /// Returns when the calling job may change a repository by the service's own calls: where its
+    /// bindings would give it a lease to push there.
+    pub(crate) async fn check_job_may_change(
+        &self,
+        actor: &Actor,
+        organization: &OrganizationId,
+        connection: &ConnectionId,
+        action: Action,
+        repository: &RepositoryPath,
+    ) -> Result<()> {
+        let context = self.holder_context(actor).await?;
+        let is_here = matches!(&actor.identity, Identity::Job { organization: own, .. }
+            if own == organization);
+        if !is_here {
+            return Err(Error::not_found(format!("organization `{organization}`")));
+        }
+        let operation =
+            Operation::Git { repository: Some(repository.clone()), access: Access::Write };
+        let checked = match context.grant(connection) {
+            Ok(grant) => grant.check(&operation),
+            Err(refusal) => Err(refusal.to_error()),
+        };
+        if let Err(error) = checked {
+            let target = Target::new("connection", connection);
+            let event = Event::refused(action.as_str(), target, error.message())
+                .with("code", error.code())
+                .with("repository", repository);
+            self.record(actor, Some(organization), event).await?;
+            return Err(error);
+        }
+        Ok(())
     }
 
     /// Finds out what a job may have; fails when the job is over.
@@ -192,7 +230,8 @@ impl Broker {
             .ok_or_else(|| Error::denied("workload_over", "the workload has ended"))?;
         let mut grants = BTreeMap::new();
         for connection in &workload.connections {
-            let mut grant = self.grant_with(organization, connection, |_, _| Right::Everything).await?;
+            let mut grant =
+                self.grant_with(organization, connection, |_, _| Right::Everything).await?;
             if let Ok(found) = &grant {
                 let subject = self.connection_subject(&found.connection).await?;
                 let decision = self
@@ -265,12 +304,10 @@ fn check_binding(
         _ => job_place(&plan.id),
     };
     let id = &named.id;
-    let refuse = |code, message: String, hint: &str| {
-        Err(Refusal { code, message, hint: hint.to_owned() })
-    };
-    let Some(binding) = bound
-        .iter()
-        .find(|binding| binding.place == place && binding.connection_id == *id)
+    let refuse =
+        |code, message: String, hint: &str| Err(Refusal { code, message, hint: hint.to_owned() });
+    let Some(binding) =
+        bound.iter().find(|binding| binding.place == place && binding.connection_id == *id)
     else {
         return refuse(
             "connection_not_bound",

@@ -28,10 +28,10 @@ use crate::failure::{provider_failed, store_failed};
 use crate::opened::Opened;
 
 /// How long a lease lives when nobody ends it. A holder that needs longer asks again.
-const LIFETIME: Duration = Duration::from_secs(60 * 60);
+const LIFETIME: Duration = Duration::from_hours(1);
 
 /// Nothing that is handed over has less than this to live.
-const LEAST_LIFE: Duration = Duration::from_secs(60);
+const LEAST_LIFE: Duration = Duration::from_mins(1);
 
 impl Broker {
     /// Issues access through a connection to the calling job or workload. Asking again for the
@@ -128,8 +128,7 @@ impl Broker {
         let credential = self.credential_of(connection).await?;
         let opened =
             self.open_version(connection.clone(), &credential, grant.credential_version).await?;
-        let planned =
-            opened.provider.plan(opened.target(), operation, &format!("keyferry-{id}"));
+        let planned = opened.provider.plan(opened.target(), operation, &format!("keyferry-{id}"));
         let plan = match planned {
             Ok(plan) => plan,
             Err(error) => {
@@ -138,7 +137,8 @@ impl Broker {
             }
         };
         let now = self.clock.now();
-        let expires_at = context.ends_at.map_or(now.plus(LIFETIME), |end| end.min(now.plus(LIFETIME)));
+        let expires_at =
+            context.ends_at.map_or(now.plus(LIFETIME), |end| end.min(now.plus(LIFETIME)));
         if expires_at < now.plus(LEAST_LIFE) {
             let error = Error::denied("holder_ends", "less than a minute is left to the workload");
             return Err(self.refuse_lease(actor, organization, &connection.id, error).await?);
@@ -189,10 +189,8 @@ impl Broker {
         let organization = lease.organization.clone();
         let id = lease.id.clone();
         let lifetime = lease.expires_at.since(lease.issued_at);
-        let asked = opened
-            .provider
-            .issue(&self.outside, opened.target(), operation, plan, lifetime)
-            .await;
+        let asked =
+            opened.provider.issue(&self.outside, opened.target(), operation, plan, lifetime).await;
         let issued = match asked {
             Ok(issued) => issued,
             Err(error) => {
@@ -237,7 +235,8 @@ impl Broker {
         if is_recent {
             return;
         }
-        if let Err(error) = connections::touch(&self.store, organization, &connection.id, now).await {
+        if let Err(error) = connections::touch(&self.store, organization, &connection.id, now).await
+        {
             tracing::warn!(?error, connection = %connection.id, "note the use of a connection");
         }
     }

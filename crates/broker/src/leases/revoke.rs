@@ -20,16 +20,16 @@ use crate::failure::store_failed;
 use crate::opened::Opened;
 
 /// A lease that was never handed over is taken for abandoned after this: no mint takes so long.
-const ABANDONED: Duration = Duration::from_secs(60);
+const ABANDONED: Duration = Duration::from_mins(1);
 
 /// Revocations that are tried again are claimed for so long, so that no two servers try at once.
-const CLAIM: Duration = Duration::from_secs(60);
+const CLAIM: Duration = Duration::from_mins(1);
 
 /// The longest wait between two tries.
-const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
+const LONGEST_WAIT: Duration = Duration::from_mins(15);
 
 /// After so long the rest is called residue: nobody can take it back any more.
-const GIVE_UP: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+const GIVE_UP: Duration = Duration::from_hours(7 * 24);
 
 /// Leases of one sweep, and revocations at the same time.
 const BATCH: u32 = 100;
@@ -154,10 +154,8 @@ impl Broker {
     /// left to the sweeper, which finds the row.
     pub(super) async fn take_back_now(&self, opened: &Opened, lease: &Lease) {
         let Some(handle) = &lease.handle else { return };
-        let outcome = opened
-            .provider
-            .revoke(&self.outside, opened.target(), &lease.narrowing, handle)
-            .await;
+        let outcome =
+            opened.provider.revoke(&self.outside, opened.target(), &lease.narrowing, handle).await;
         if let Err(error) = outcome {
             tracing::error!(lease = %lease.id, ?error, "take back what was minted for an ended lease");
         }
@@ -219,13 +217,15 @@ impl Broker {
         let credential =
             self.credential_of(&connection).await.map_err(|error| error.message().to_owned())?;
         let mut versions = vec![credential.current_number];
-        if credential.id == lease.credential && lease.credential_version != credential.current_number
+        if credential.id == lease.credential
+            && lease.credential_version != credential.current_number
         {
             versions.push(lease.credential_version);
         }
         let mut reason = "the credential was wiped".to_owned();
         for number in versions {
-            let Ok(opened) = self.open_version(connection.clone(), &credential, number).await else {
+            let Ok(opened) = self.open_version(connection.clone(), &credential, number).await
+            else {
                 continue;
             };
             let outcome = opened

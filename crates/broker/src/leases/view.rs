@@ -24,11 +24,7 @@ impl Broker {
     ) -> Result<Lease> {
         self.allow(actor, organization, Action::LeaseList, &Subject::Organization).await?;
         let lease = self.find_lease(organization, id).await?.lease;
-        if self.sees_lease(actor, &lease).await? {
-            Ok(lease)
-        } else {
-            Err(no_lease(id))
-        }
+        if self.sees_lease(actor, &lease).await? { Ok(lease) } else { Err(no_lease(id)) }
     }
 
     /// Lists the leases whose connection the caller may see, newest first. A page may hold fewer
