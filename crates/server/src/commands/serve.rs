@@ -12,7 +12,6 @@ use crate::http::{AppState, router};
 use crate::listener::{Tls, serve};
 use crate::loops;
 use crate::settings::Settings;
-use crate::throttle::Throttle;
 
 pub(super) async fn run(settings: Settings) -> Result<()> {
     super::start_logging(&settings)?;
@@ -34,7 +33,7 @@ pub(super) async fn run(settings: Settings) -> Result<()> {
     let shutdown = CancellationToken::new();
     let runner_shutdown = CancellationToken::new();
     let background = loops::start(&broker, shutdown.clone());
-    let state = AppState { broker: Arc::clone(&broker), throttle: Arc::new(Throttle::new()) };
+    let state = AppState::new(Arc::clone(&broker));
     // The certificate names the server's public host; the runner inside needs none to come in by
     // the loopback address.
     let inside = if settings.runner.is_enabled && tls.is_some() {

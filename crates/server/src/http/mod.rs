@@ -57,6 +57,13 @@ pub struct AppState {
     pub throttle: Arc<Throttle>,
 }
 
+impl AppState {
+    /// Makes the state of a server that nobody has tried to guess at yet.
+    pub fn new(broker: Arc<Broker>) -> Self {
+        Self { broker, throttle: Arc::new(Throttle::new()) }
+    }
+}
+
 /// How long a request may take; waiting for logs and jobs is capped at 30 seconds by itself.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(75);
 

@@ -1,0 +1,6 @@
+//! Every operation of the HTTP API, in this process: what succeeds, and above all what is refused.
+//!
+//! A file per resource. What holds for all operations alike is in `routes`; that each is listed,
+//! tested and under a policy is in `coverage`.
+
+mod fixture;
