@@ -6,7 +6,7 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use keyferry_domain::Timestamp;
 use serde::Serialize;
@@ -22,6 +22,9 @@ pub enum OutputFormat {
     /// JSON, for programs.
     Json,
 }
+
+/// The narrowest terminal that tables are fitted into, in columns.
+const MIN_WIDTH: u16 = 40;
 
 /// Where everything is printed.
 #[derive(Debug, Clone, Copy)]
@@ -160,8 +163,16 @@ fn table(header: Option<&[&str]>, rows: impl Iterator<Item = Vec<String>>) -> St
     for row in rows {
         table.add_row(row.iter().map(|cell| visible(cell)).collect::<Vec<_>>());
     }
-    for column in table.column_iter_mut() {
+    // Some terminals say that they have no width; a letter a line helps nobody.
+    if table.width().is_some_and(|width| width < MIN_WIDTH) {
+        table.set_content_arrangement(ContentArrangement::Disabled);
+    }
+    for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
+        // Ids and names of fields stay whole, so that they can be copied.
+        if index == 0 {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
     }
     table.lines().flat_map(|line| [line.trim_end().to_owned(), "\n".to_owned()]).collect()
 }

@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
+use keyferry_domain::Random;
+use keyferry_domain::token::{Token, TokenKind};
 use serde_json::json;
 
 use crate::world::{StandIn, USER, World, problem, user};
@@ -119,7 +121,13 @@ fn a_server_that_is_away_or_something_else_is_told_apart() {
 
 #[test]
 fn logout_ends_the_session_and_forgets_the_token() {
-    let session = "kf_sess_0123456789abcdefghijABCDEFGHIJ0123455kbhbq";
+    struct Sevens;
+    impl Random for Sevens {
+        fn fill(&self, bytes: &mut [u8]) {
+            bytes.fill(7);
+        }
+    }
+    let session = Token::generate(TokenKind::Session, &Sevens).text().expose().clone();
     let server = StandIn::start(&[("DELETE /api/v1/sessions/current", 204, json!(null))]);
     let world = World::new();
     let path = world.write(
@@ -132,6 +140,8 @@ fn logout_ends_the_session_and_forgets_the_token() {
     let kept = std::fs::read_to_string(&path).unwrap();
     assert!(!kept.contains("kf_sess"), "{kept}");
     assert!(kept.contains(&server.url));
+    let seen = server.seen();
+    assert_eq!((seen.len(), seen[0].token.as_ref()), (1, Some(&session)));
 }
 
 #[test]
