@@ -1,7 +1,7 @@
 //! The project's own commands: `cargo xtask check | test | peers | …`, behind `make`.
 //!
 //! It holds no product code: it starts cargo and the programs that tests need, and its own tests
-//! (`tidy`) hold the rules that a compiler cannot. Start at [`test`] for what CI runs.
+//! (`tidy`) hold the rules that a compiler cannot. Start at [`mod@test`] for what CI runs.
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
