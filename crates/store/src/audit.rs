@@ -180,9 +180,13 @@ pub async fn read_chain(
 
 /// Returns the last sequence number of a chain and its hash; 0 and [`FIRST_HASH`] for an empty one.
 pub async fn head(on: impl Into<On<'_>>, chain: &str) -> Result<(i64, String)> {
+    read_head(&mut on.into(), chain).await
+}
+
+pub(crate) async fn read_head(on: &mut On<'_>, chain: &str) -> Result<(i64, String)> {
     let sql = "SELECT sequence, hash FROM audit_events \
                WHERE chain = $1 ORDER BY sequence DESC LIMIT 1";
-    let rows = on.into().query("audit_events", sql.to_owned(), params![chain]).await?;
+    let rows = on.query("audit_events", sql.to_owned(), params![chain]).await?;
     match rows.first() {
         Some(row) => Ok((row.get("sequence")?, row.get("hash")?)),
         None => Ok((0, FIRST_HASH.to_owned())),

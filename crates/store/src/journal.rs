@@ -26,7 +26,7 @@ const GROUP: usize = 512;
 const QUEUE: usize = 4096;
 
 /// How often a group is written again because another process has written to the same chain.
-const RACES: u32 = 8;
+const RACES: u32 = 64;
 
 /// Makes the hash of an event from the hash before it and its canonical text.
 pub type Link = fn(previous_hash: &str, canonical: &str) -> String;
@@ -155,27 +155,27 @@ impl Writer {
         }
     }
 
-    /// Writes a group as one transaction, again if another process was faster.
+    /// Writes a group as one transaction, again if another process was faster. The end of the
+    /// chain is then read within the transaction: on SQLite that cannot lose a second time.
     async fn write(&mut self, group: &[Waiting]) -> Result<Vec<ChainedEvent>> {
         let mut races = 0;
         loop {
+            let mut on = On::from(&self.store).together().await?;
             let head = match self.head.take() {
                 Some(head) => head,
-                None => audit::head(&self.store, &self.chain).await?,
+                None => audit::read_head(&mut on, &self.chain).await?,
             };
             let records = self.chain(head.clone(), group);
-            match self.store_all(&records, group).await {
+            match self.store_all(on, &records, group).await {
                 Ok(()) => {
                     self.head = records.last().map(|last| (last.sequence, last.hash.clone()));
                     return Ok(records.into_iter().map(chained).collect());
                 }
                 Err(error) if error.is_unique_violation() => {
-                    let now = audit::head(&self.store, &self.chain).await?;
                     races += 1;
-                    if now == head || races > RACES {
+                    if audit::head(&self.store, &self.chain).await? == head || races > RACES {
                         return Err(StoreError::AlreadyExists { what: "audit event or lease" });
                     }
-                    self.head = Some(now);
                 }
                 Err(error) => return Err(error),
             }
@@ -201,12 +201,16 @@ impl Writer {
         records
     }
 
-    async fn store_all(&self, records: &[AuditRecord], group: &[Waiting]) -> Result<()> {
+    async fn store_all(
+        &self,
+        mut on: On<'_>,
+        records: &[AuditRecord],
+        group: &[Waiting],
+    ) -> Result<()> {
         let leases: Vec<LeaseRecord> = group
             .iter()
             .filter_map(|waiting| waiting.entry.lease.clone().map(LeaseRecord::new))
             .collect();
-        let mut on = On::from(&self.store).together().await?;
         if !leases.is_empty() {
             insert_all(&mut on, &leases, self.store.is_embedded()).await?;
         }
