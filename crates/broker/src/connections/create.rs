@@ -51,7 +51,7 @@ pub struct NewConnection {
 
 /// The credential that a connection is to stand on.
 enum Behind {
-    New(CredentialRecord, CredentialVersionRecord),
+    New(Box<(CredentialRecord, CredentialVersionRecord)>),
     Existing(CredentialRecord),
 }
 
@@ -78,8 +78,7 @@ impl Broker {
         let chosen = self.check_scope(organization, new.scope, &new.users, &new.groups).await?;
         self.check_id_is_free(organization, &draft.id).await?;
         let (behind, opened) = self.open_new(actor, organization, owner, new, draft).await?;
-        let health =
-            self.examine_new(actor, "connection.create", &opened, new.skip_verify).await?;
+        let health = self.examine_new(actor, "connection.create", &opened, new.skip_verify).await?;
         let mut connection = opened.connection;
         connection.set_health(health);
         self.store_new(&connection, &behind, &chosen).await?;
@@ -124,10 +123,8 @@ impl Broker {
             (Some(_), Some(_)) => {
                 errors.push(FieldError::new("/credential_id", "is given beside `credential`"));
             }
-            (None, None) => errors.push(FieldError::new(
-                "/credential",
-                "is missing; give it, or `credential_id`",
-            )),
+            (None, None) => errors
+                .push(FieldError::new("/credential", "is missing; give it, or `credential_id`")),
         }
         match (name, id, settings) {
             (Ok(name), Some(id), Some(settings)) if errors.is_empty() => {
@@ -138,7 +135,11 @@ impl Broker {
     }
 
     /// Tells early, before the service is asked; the insertion decides.
-    async fn check_id_is_free(&self, organization: &OrganizationId, id: &ConnectionId) -> Result<()> {
+    async fn check_id_is_free(
+        &self,
+        organization: &OrganizationId,
+        id: &ConnectionId,
+    ) -> Result<()> {
         let found = connections::find_with_deleted(&self.store, organization, id)
             .await
             .map_err(store_failed)?;
@@ -184,13 +185,13 @@ impl Broker {
                     .await?;
                 let form = find_form(provider, "/credential/kind", secrets.kind)?;
                 let open = check_secrets(form, secrets, None)?;
-                let name = draft.name.clone();
+                let name = new.name.clone();
                 let (credential, first) =
                     self.new_credential(actor, organization, owner, name, &open)?;
                 let connection = record(&credential);
                 let opened =
                     Opened { connection, provider, credential_version: 1, credential: open };
-                Ok((Behind::New(credential, first), opened))
+                Ok((Behind::New(Box::new((credential, first))), opened))
             }
             (None, Some(id)) => {
                 let credential =
@@ -214,7 +215,8 @@ impl Broker {
         let organization = &connection.organization_id;
         let mut change = self.store.begin().await.map_err(store_failed)?;
         match behind {
-            Behind::New(credential, first) => {
+            Behind::New(new) => {
+                let (credential, first) = &**new;
                 credentials::create(&mut change, credential, first).await.map_err(store_failed)?;
             }
             Behind::Existing(credential) => {

@@ -11,7 +11,10 @@ use crate::failure::store_failed;
 impl Broker {
     /// Returns what the policies need to know of a connection. Somebody who has left the
     /// organization owns nothing in it any more.
-    pub(crate) async fn connection_subject(&self, connection: &ConnectionRecord) -> Result<Subject> {
+    pub(crate) async fn connection_subject(
+        &self,
+        connection: &ConnectionRecord,
+    ) -> Result<Subject> {
         let organization = &connection.organization_id;
         let chosen = connection_members::list(&self.store, organization, &connection.id)
             .await

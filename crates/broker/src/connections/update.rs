@@ -82,7 +82,8 @@ impl Broker {
             return Ok(None);
         }
         let scope = changes.scope.unwrap_or(before.connection.scope);
-        let users = changes.users.as_ref().or((scope == Scope::Custom).then_some(&before.chosen.users));
+        let users =
+            changes.users.as_ref().or((scope == Scope::Custom).then_some(&before.chosen.users));
         let groups =
             changes.groups.as_ref().or((scope == Scope::Custom).then_some(&before.chosen.groups));
         let (users, groups) =

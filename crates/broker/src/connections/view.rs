@@ -60,8 +60,7 @@ impl Broker {
             is_disabled: false,
             is_deleted: false,
         };
-        let sees_all =
-            self.may(actor, organization, Action::ConnectionRead, &ownerless).await?;
+        let sees_all = self.may(actor, organization, Action::ConnectionRead, &ownerless).await?;
         let filter = ConnectionFilter {
             connection_type,
             search: query.search.clone(),

@@ -12,7 +12,8 @@ use keyferry_domain::{Actor, Error, Result, Timestamp};
 use keyferry_policy::{Action, Facts};
 use keyferry_providers::ProviderError;
 use keyferry_store::leases::LeaseRecord;
-use keyferry_store::{connections, leases};
+use keyferry_store::credentials::CredentialRecord;
+use keyferry_store::{connections, credentials, leases};
 
 use crate::Broker;
 use crate::audit::Event;
@@ -216,16 +217,13 @@ impl Broker {
                 .ok_or("the connection is not known any more")?;
         let credential =
             self.credential_of(&connection).await.map_err(|error| error.message().to_owned())?;
-        let mut versions = vec![credential.current_number];
-        if credential.id == lease.credential
-            && lease.credential_version != credential.current_number
-        {
-            versions.push(lease.credential_version);
+        let mut tries = vec![(credential.clone(), credential.current_number)];
+        if let Some(minted_with) = self.minted_with(lease, credential).await? {
+            tries.push((minted_with, lease.credential_version));
         }
         let mut reason = "the credential was wiped".to_owned();
-        for number in versions {
-            let Ok(opened) = self.open_version(connection.clone(), &credential, number).await
-            else {
+        for (credential, number) in tries {
+            let Ok(opened) = self.open_version(connection.clone(), &credential, number).await else {
                 continue;
             };
             let outcome = opened
@@ -239,6 +237,25 @@ impl Broker {
             }
         }
         Err(reason)
+    }
+
+    /// Returns the credential that a lease was minted with, when its version then is not the
+    /// present one. One that the connection does not stand on any more is sent to the connection's
+    /// address only if its owner has put the present one there too: nobody else may choose where a
+    /// person's secret goes.
+    async fn minted_with(
+        &self,
+        lease: &Lease,
+        present: CredentialRecord,
+    ) -> Result<Option<CredentialRecord>, String> {
+        if present.id == lease.credential {
+            let is_replaced = lease.credential_version != present.current_number;
+            return Ok(is_replaced.then_some(present));
+        }
+        let before = credentials::find_with_deleted(&self.store, &lease.organization, &lease.credential)
+            .await
+            .map_err(|error| error.to_string())?;
+        Ok(before.filter(|before| before.owner_id == present.owner_id))
     }
 }
 
