@@ -22,6 +22,7 @@ use keyferry_domain::secret::SecretString;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use crate::beneath;
 use crate::git::base_environment;
@@ -123,7 +124,12 @@ pub async fn exec(
     let workload =
         client.create_workload(organization, &body).await.map_err(ExecError::Workload)?;
     let holder = client.with_token(workload.token.clone().into_secret());
-    let leases = Arc::new(Leases::new(&holder, organization.clone(), Arc::new(Secrets::new())));
+    let leases = Arc::new(Leases::new(
+        &holder,
+        organization.clone(),
+        Arc::new(Secrets::new()),
+        CancellationToken::new(),
+    ));
     let connections = workload
         .connections
         .iter()
@@ -211,8 +217,11 @@ async fn environment(
 ) -> Result<BTreeMap<String, SecretString>, ExecError> {
     let helper = workspace.helper_path("git-credential-keyferry");
     let mut all = base_environment(workspace, &helper.to_string_lossy());
-    // The caller's own SSH set-up stays: a workload gets no keys as files.
-    all.remove("GIT_SSH_COMMAND");
+    // The caller's own set-up stays, except for who answers for credentials: a workload gets no
+    // keys as files, and the machine may need its proxies and certificates.
+    for name in ["GIT_SSH_COMMAND", "SSH_ASKPASS", "GIT_CONFIG_NOSYSTEM"] {
+        all.remove(name);
+    }
     let job = workspace.environment();
     for name in ["DOCKER_CONFIG", "KEYFERRY_SOCKET", "REGISTRY_AUTH_FILE", "SERVICE_BINDING_ROOT"] {
         if let Some(value) = job.get(name) {

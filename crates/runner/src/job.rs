@@ -157,9 +157,12 @@ pub(crate) async fn run(shared: Arc<Shared>, claimed: ClaimedJob, shutdown: Canc
     let stop = Stop { token: CancellationToken::new(), reason: Arc::default() };
     let log_gone = CancellationToken::new();
     let (log, log_task) = JobLog::start(client.clone(), Arc::clone(&secrets), log_gone.clone());
-    let leases =
-        Arc::new(Leases::new(&once, claimed.organization_id.clone(), Arc::clone(&secrets)));
-    let over = CancellationToken::new();
+    let leases = Arc::new(Leases::new(
+        &once,
+        claimed.organization_id.clone(),
+        Arc::clone(&secrets),
+        stop.token.clone(),
+    ));
     let watch = tokio::spawn(watch(
         once,
         Arc::clone(&leases),
@@ -167,12 +170,10 @@ pub(crate) async fn run(shared: Arc<Shared>, claimed: ClaimedJob, shutdown: Canc
         stop.clone(),
         log_gone,
         shutdown,
-        over.clone(),
     ));
     let outcome = execute(&shared, &claimed, &client, &leases, log, &stop).await;
     let _ = log_task.await;
-    over.cancel();
-    let _ = watch.await;
+    watch.abort();
     info!(%job, state = %outcome.state, "job ended");
     if stop.reason() == Some(StopReason::Lost) {
         return;
@@ -195,20 +196,22 @@ async fn watch(
     stop: Stop,
     log_gone: CancellationToken,
     shutdown: CancellationToken,
-    over: CancellationToken,
 ) {
     // Three tries within the limit.
     let pause = (limit / 3).max(Duration::from_millis(200));
     loop {
         tokio::select! {
-            () = over.cancelled() => return,
             () = shutdown.cancelled(), if !stop.token.is_cancelled() => stop.stop(StopReason::ShutDown),
             () = log_gone.cancelled(), if !stop.token.is_cancelled() => stop.stop(StopReason::Lost),
             () = tokio::time::sleep(pause) => {
-                match client.send_heartbeat(&Heartbeat { uses: leases.uses() }).await {
-                    Ok(answer) if answer.cancel_requested => stop.stop(StopReason::Canceled),
-                    Ok(_) => {}
-                    Err(error) => {
+                let beat = Heartbeat { uses: leases.uses() };
+                // A server that hangs must not keep a stop from being seen.
+                let answer = tokio::time::timeout(pause * 2, client.send_heartbeat(&beat)).await;
+                match answer {
+                    Err(_) => warn!("no answer to a sign of life"),
+                    Ok(Ok(answer)) if answer.cancel_requested => stop.stop(StopReason::Canceled),
+                    Ok(Ok(_)) => {}
+                    Ok(Err(error)) => {
                         warn!(%error, "a sign of life was not taken");
                         // Away for a while is different: the job goes on, and the server decides
                         // when it is back.
@@ -364,6 +367,11 @@ async fn run_steps(
         job.log.line(&format!("==> {}", step.name)).await;
         match steps::run(&job, number, step).await {
             Ok(()) => report(&job, step, StepState::Succeeded, None).await,
+            // Whatever failed while the job was being stopped, failed because of that.
+            Err(_) if job.processes.stop.is_cancelled() => {
+                report(&job, step, StepState::Canceled, None).await;
+                failure = Some(StepError::Stopped);
+            }
             Err(StepError::Stopped) => {
                 report(&job, step, StepState::Canceled, None).await;
                 failure = Some(StepError::Stopped);

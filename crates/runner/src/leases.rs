@@ -19,6 +19,8 @@ use keyferry_domain::operation::Operation;
 use keyferry_domain::secret::SecretBytes;
 use keyferry_domain::{Clock, SystemClock, Timestamp};
 
+use tokio_util::sync::CancellationToken;
+
 use crate::secrets::Secrets;
 
 /// Material is asked for anew when it has less than this to live.
@@ -41,21 +43,24 @@ pub(crate) struct Leases {
     client: Client,
     organization: OrganizationId,
     secrets: Arc<Secrets>,
+    stop: CancellationToken,
     slots: Mutex<HashMap<(ConnectionId, Operation), Slot>>,
     uses: Mutex<BTreeMap<String, u64>>,
 }
 
 impl Leases {
-    /// `client` speaks with the holder's token.
+    /// `client` speaks with the holder's token; nothing is asked for after `stop`.
     pub(crate) fn new(
         client: &Client,
         organization: OrganizationId,
         secrets: Arc<Secrets>,
+        stop: CancellationToken,
     ) -> Self {
         Self {
             client: client.with_retries(SERVER_AWAY),
             organization,
             secrets,
+            stop,
             slots: Mutex::default(),
             uses: Mutex::default(),
         }
@@ -102,11 +107,19 @@ impl Leases {
         operation: &Operation,
     ) -> Result<Held, Refusal> {
         let body = IssueLease { connection_id: connection.clone(), operation: operation.clone() };
-        let issued = self
-            .client
-            .issue_lease(&self.organization, &body)
-            .await
-            .map_err(|error| refusal_of(connection, &error))?;
+        let issued = tokio::select! {
+            // The holder is being stopped: it must not wait for a server that is away.
+            () = self.stop.cancelled() => {
+                return Err(Refusal {
+                    code: "stopped".to_owned(),
+                    message: format!("connection `{connection}`: the job is being stopped"),
+                    hint: None,
+                });
+            }
+            issued = self.client.issue_lease(&self.organization, &body) => {
+                issued.map_err(|error| refusal_of(connection, &error))?
+            }
+        };
         let held = held_of(issued)?;
         // Before it goes anywhere: the log must hide it from its first byte on.
         self.secrets.add_material(&held.material);

@@ -21,6 +21,9 @@ use crate::workspace;
 /// is always waited for, since a job could be on its way.
 const CLAIM_WAIT_SECONDS: u32 = 5;
 
+/// How long stopped jobs may take, beyond their processes' grace, to deliver logs and results.
+const LAST_WORDS: Duration = Duration::from_secs(20);
+
 /// The longest pause between asks while the server is away.
 const MAX_PAUSE: Duration = Duration::from_secs(15);
 
@@ -96,7 +99,12 @@ impl Runner {
         if outcome.is_err() {
             shutdown.cancel();
         }
-        while jobs.join_next().await.is_some() {}
+        let limit = shared.settings.stop_grace + LAST_WORDS;
+        let all_over = async { while jobs.join_next().await.is_some() {} };
+        if tokio::time::timeout(limit, all_over).await.is_err() {
+            warn!("some jobs could not be reported; the server will find them lost");
+            jobs.shutdown().await;
+        }
         outcome
     }
 

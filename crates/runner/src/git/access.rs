@@ -28,7 +28,6 @@ pub(crate) fn base_environment(
         ("credential.helper".to_owned(), String::new()),
         ("credential.helper".to_owned(), helper.to_owned()),
         ("credential.useHttpPath".to_owned(), "true".to_owned()),
-        ("core.askPass".to_owned(), "true".to_owned()),
         // Runs any command that a submodule's address names.
         ("protocol.ext.allow".to_owned(), "never".to_owned()),
     ];
@@ -36,7 +35,8 @@ pub(crate) fn base_environment(
     let mut set = |name: &str, value: String| environment.insert(name.to_owned(), value.into());
     set("GIT_CONFIG_NOSYSTEM", "1".to_owned());
     set("GIT_TERMINAL_PROMPT", "0".to_owned());
-    set("GIT_ASKPASS", "true".to_owned());
+    // Set and empty: nobody is asked, and Git says that there was no credential.
+    set("GIT_ASKPASS", String::new());
     set("SSH_ASKPASS", "false".to_owned());
     // Written before the first key is there: an unknown host gets no key, and is not trusted.
     set("GIT_SSH_COMMAND", ssh::git_ssh_command(&text(&ssh_config)).unwrap_or_default());

@@ -263,3 +263,45 @@ pub(crate) fn refusal_line(refusal: &Refusal) -> String {
     }
     line
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection(kind: &str, address: &str) -> Connection {
+        Connection {
+            id: "images".parse().unwrap(),
+            kind: kind.to_owned(),
+            address: Some(Address::parse(address).unwrap()),
+        }
+    }
+
+    #[test]
+    fn docker_hub_has_the_two_names_that_tools_know() {
+        for address in ["docker.io", "index.docker.io", "https://registry-1.docker.io"] {
+            let names = registry_names(&connection("private_docker_registry", address));
+            assert_eq!(names, ["https://index.docker.io/v1/", "docker.io"], "{address}");
+        }
+        let names = registry_names(&connection("gitea", "git.example.com:3000/sub"));
+        assert_eq!(names, ["git.example.com:3000"]);
+    }
+
+    #[test]
+    fn the_operation_is_for_the_repository_below_the_connection() {
+        let asked = Address::parse("https://h/gitea/team/app.git").unwrap();
+        let repository = |address: &str| {
+            let operation = connection("gitea", address).git_operation(&asked, Access::Read);
+            let Operation::Git { repository, .. } = operation else { panic!() };
+            repository.map(|path| path.as_str().to_owned())
+        };
+        assert_eq!(repository("h/gitea").as_deref(), Some("team/app"));
+        assert_eq!(repository("h/gitea/team/app").as_deref(), Some("gitea/team/app"));
+        assert_eq!(repository("other/gitea"), None);
+    }
+
+    #[test]
+    fn a_refusal_is_one_line_whatever_is_in_it() {
+        let refusal = Refusal { code: "a\nb".into(), message: "c\u{1b}[2J".into(), hint: None };
+        assert_eq!(refusal_line(&refusal), "keyferry: refused (a b): c [2J");
+    }
+}

@@ -228,6 +228,19 @@ async fn a_refusal_by_a_hook_is_told_and_not_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_was_refused_is_not_handed_out_again() {
+    let Some(peer) = Peer::start().await else { return };
+    peer.server.give("code", git_http::USER, "stale-password-of-alice");
+    let yaml = "stages:\n  s:\n    jobs:\n      j:\n        steps:\n          one:\n            step: Command\n            with: {run: 'for i in 1 2; do git ls-remote URL 2>&1 || true; done'}\n".replace("URL", &peer.url);
+    let address = peer.address();
+    let (finished, log) = run_one(&peer.server, &yaml, &[("code", "git", &address)]).await;
+    assert_succeeded(&finished, &log);
+    assert_eq!(log.matches("Authentication failed").count(), 2, "{log}");
+    // The second ask is a new lease, and would have got a credential that was replaced meanwhile.
+    peer.server.seen("01", |seen| assert_eq!(seen.leases.len(), 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_connections_for_one_place_are_not_guessed_between() {
     let Some(peer) = Peer::start().await else { return };
     let address = peer.address();
