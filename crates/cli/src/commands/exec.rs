@@ -15,8 +15,8 @@ use crate::secret_source::split_pair;
 ///
 /// For as long as the command runs, git and docker in it get what the connections give, by
 /// themselves. Tools without a helper get environment variables with `--env`. What was minted for
-/// the command is taken back when it ends. You must be allowed to use each connection. The exit
-/// code is the command's.
+/// the command is taken back when it ends. You must be allowed to use each connection. The command
+/// does not inherit `KEYFERRY_TOKEN`. The exit code is the command's.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   keyferry exec -c team-git -- git clone https://git.example.com/team/app.git
@@ -39,7 +39,8 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<u8, CliError> {
     let connections = connections(&args.connection)?;
-    let env = variables(&args.env)?;
+    let mut env = variables(&args.env)?;
+    hide_own_tokens(context, &mut env);
     let organization = context.organization().await?;
     let work_folder = tempfile::Builder::new()
         .prefix("keyferry-exec-")
@@ -96,6 +97,21 @@ fn variables(texts: &[String]) -> Result<BTreeMap<String, String>, CliError> {
         }
     }
     Ok(out)
+}
+
+/// Takes the caller's tokens out of what the command inherits: it is to have these connections and
+/// not everything that the caller may do. An empty variable counts as not set.
+fn hide_own_tokens(context: &Context, env: &mut BTreeMap<String, String>) {
+    for name in [
+        "KEYFERRY_TOKEN",
+        "KEYFERRY_TOKEN_FILE",
+        "KEYFERRY_RUNNER_TOKEN",
+        "KEYFERRY_RUNNER_TOKEN_FILE",
+    ] {
+        if context.environment.path(name).is_some() {
+            env.entry(name.to_owned()).or_default();
+        }
+    }
 }
 
 fn failed(error: ExecError) -> CliError {

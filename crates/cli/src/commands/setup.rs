@@ -120,6 +120,7 @@ mod tests {
             ("http://127.0.0.1:7420/setup#token=kf_setup_Ab1", Some("http://127.0.0.1:7420")),
             ("https://h.example/kf/setup?token=kf_setup_Ab1&x=1", Some("https://h.example/kf")),
             ("https://h.example/invitation/kf_setup_Ab1\n", Some("https://h.example")),
+            ("https://h.example/setup#kf_setup_Ab1", Some("https://h.example")),
             ("  kf_setup_Ab1 ", None),
         ] {
             let (address, token) = take_apart(&link.into()).unwrap();

@@ -48,7 +48,9 @@ fn the_command_sees_the_socket_and_neither_token() {
     let script = "test -S \"$KEYFERRY_SOCKET\" && command -v git-credential-keyferry && env";
     let outcome = world.run(&["exec", "-c", "team-git", "--", "sh", "-c", script]);
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
-    assert!(!outcome.stdout.contains("kf_work_canary"), "{}", outcome.stdout);
+    for token in ["kf_work_canary", "kf_pat_of_the_test"] {
+        assert!(!outcome.stdout.contains(token), "{}", outcome.stdout);
+    }
 }
 
 #[test]

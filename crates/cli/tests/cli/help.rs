@@ -58,6 +58,16 @@ fn wrong_command_lines_end_with_2_and_keep_standard_output_empty() {
 }
 
 #[test]
+fn a_reader_that_went_away_is_no_error() {
+    let world = World::new();
+    let script = format!("{} completions zsh | head -n 1", env!("CARGO_BIN_EXE_keyferry"));
+    let script = format!("set -o pipefail; {script}");
+    let outcome = world.run_program(std::path::Path::new("/bin/bash"), &["-c", &script], "");
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
+    assert_eq!(outcome.stdout, "#compdef keyferry\n");
+}
+
+#[test]
 fn completions_know_the_commands() {
     for shell in ["bash", "zsh", "fish"] {
         let outcome = World::new().run(&["completions", shell]);

@@ -10,6 +10,7 @@ mod exec;
 mod help;
 mod helper;
 mod login;
+mod people;
 mod pipelines;
 mod reference;
 mod runs;
