@@ -6,7 +6,7 @@ use keyferry_domain::actor::Identity;
 use keyferry_domain::audit::Target;
 use keyferry_domain::connection::ConnectionId;
 use keyferry_domain::id::{JobId, OrganizationId, RunId, RunnerId};
-use keyferry_domain::run::Isolation;
+use keyferry_domain::run::{Isolation, JobState};
 use keyferry_domain::secret::SecretString;
 use keyferry_domain::token::{Token, TokenKind};
 use keyferry_domain::{Actor, Error, Result};
@@ -16,12 +16,13 @@ use keyferry_store::jobs::{Claim, JobRecord};
 use keyferry_store::{jobs, runners};
 use keyferry_vault::hash_token;
 
-use super::HEARTBEAT_LIMIT;
+use super::doorbell::Patience;
+use super::{HEARTBEAT_LIMIT, LONGEST_WAIT};
 use crate::Broker;
 use crate::access::Subject;
 use crate::audit::Event;
 use crate::failure::store_failed;
-use crate::leases::{Grant, address_of};
+use crate::leases::{Reach, address_of};
 
 /// A job in a runner's hands.
 #[derive(Debug)]
@@ -58,7 +59,7 @@ pub struct JobConnection {
 }
 
 impl Broker {
-    /// Gives the calling runner a job; waits up to `wait` for one.
+    /// Gives the calling runner a job; waits up to `wait` for one, half a minute at most.
     pub async fn claim_job(
         &self,
         actor: &Actor,
@@ -66,31 +67,38 @@ impl Broker {
         wait: Duration,
     ) -> Result<Option<ClaimedJob>> {
         let Identity::Runner { runner, organization } = &actor.identity else {
-            return Err(Error::denied("not_a_runner", "only runners claim jobs")
+            let reason = "only runners claim jobs";
+            let event = Event::refused("runner.claim", Target::new("runner", "none"), reason);
+            self.record(actor, None, event).await?;
+            return Err(Error::denied("not_a_runner", reason)
                 .hint("register one with `keyferry runner register`"));
         };
         // The server's own runner serves every organization; its token was checked already.
         if let Some(organization) = organization {
             self.allow(actor, organization, Action::RunnerClaim, &Subject::Organization).await?;
         }
-        let now = self.clock.now();
-        runners::touch(&self.store, runner, isolation, now).await.map_err(store_failed)?;
-        let deadline = now.plus(wait);
+        if wait > LONGEST_WAIT {
+            return Err(Error::invalid_field("/wait_seconds", "is not between 0 and 30"));
+        }
+        runners::touch(&self.store, runner, isolation, self.clock.now())
+            .await
+            .map_err(store_failed)?;
+        let mut patience = Patience::new(wait);
         loop {
-            let mut news = self.jobs.await_jobs();
+            let news = self.jobs.await_jobs();
             if let Some(claimed) =
                 self.claim_one(actor, runner, organization.as_ref(), isolation).await?
             {
                 return Ok(Some(claimed));
             }
-            let left = deadline.since(self.clock.now());
-            if left.is_zero() {
+            if !patience.wait(news).await {
                 return Ok(None);
             }
-            news.wait(left).await;
         }
     }
 
+    /// Gives the runner the job that has waited longest. A job that would be refused a connection
+    /// by now fails here instead, before anything of it runs.
     async fn claim_one(
         &self,
         actor: &Actor,
@@ -98,47 +106,55 @@ impl Broker {
         organization: Option<&OrganizationId>,
         isolation: Isolation,
     ) -> Result<Option<ClaimedJob>> {
-        let now = self.clock.now();
-        let token = Token::generate(TokenKind::Job, &*self.random);
-        let claim = Claim {
-            runner: runner.clone(),
-            organization: organization.cloned(),
-            isolation,
-            token_hash: hash_token(&token),
-            heartbeat_due_at: now.plus(HEARTBEAT_LIMIT),
-        };
-        let Some(job) = jobs::claim_job(&self.store, &claim, now).await.map_err(store_failed)? else {
-            return Ok(None);
-        };
-        let event = Event::done("job.claim", Target::new("job", &job.id))
-            .with("run", &job.run_id)
-            .with("isolation", isolation);
-        self.record(actor, Some(&job.organization_id), event).await?;
-        self.advance_run(actor, &job.organization_id, &job.run_id).await?;
-        let connections = self.job_connections(&job).await?;
-        Ok(Some(ClaimedJob {
-            job: job.id,
-            run: job.run_id,
-            organization: job.organization_id,
-            attempt: job.attempt,
-            token: token.text().clone(),
-            plan: job.plan,
-            connections,
-        }))
+        loop {
+            let now = self.clock.now();
+            let token = Token::generate(TokenKind::Job, &*self.random);
+            let claim = Claim {
+                runner: runner.clone(),
+                organization: organization.cloned(),
+                isolation,
+                token_hash: hash_token(&token),
+                heartbeat_due_at: now.plus(HEARTBEAT_LIMIT),
+            };
+            let claimed = jobs::claim_job(&self.store, &claim, now).await.map_err(store_failed)?;
+            let Some(job) = claimed else { return Ok(None) };
+            let context = self.job_context(&job.organization_id, &job.run_id, &job.id).await?;
+            if let Some(refusal) = context.first_refusal() {
+                self.refuse_job(actor, job, refusal).await?;
+                continue;
+            }
+            let event = Event::done("job.claim", Target::new("job", &job.id))
+                .with("run", &job.run_id)
+                .with("isolation", isolation);
+            self.record(actor, Some(&job.organization_id), event).await?;
+            self.advance_run(actor, &job.organization_id, &job.run_id).await?;
+            return Ok(Some(ClaimedJob {
+                job: job.id,
+                run: job.run_id,
+                organization: job.organization_id,
+                attempt: job.attempt,
+                token: token.text().clone(),
+                plan: job.plan,
+                connections: context.reaches().map(held).collect(),
+            }));
+        }
     }
 
-    async fn job_connections(&self, job: &JobRecord) -> Result<Vec<JobConnection>> {
-        let context = self.job_context(&job.organization_id, &job.run_id, &job.id).await?;
-        Ok(context.grants().map(held).collect())
+    async fn refuse_job(&self, actor: &Actor, job: JobRecord, refusal: String) -> Result<()> {
+        let event = Event::refused("job.claim", Target::new("job", &job.id), &refusal)
+            .with("run", &job.run_id);
+        let organization = job.organization_id.clone();
+        self.record(actor, Some(&organization), event).await?;
+        self.end_job(actor, job, JobState::Failed, Some(refusal)).await.map(drop)
     }
 }
 
-fn held(grant: &Grant) -> JobConnection {
-    let can = |capability| grant.provider.kind().capabilities.contains(&capability);
+fn held(reach: &Reach) -> JobConnection {
+    let can = |capability| reach.provider.kind().capabilities.contains(&capability);
     JobConnection {
-        id: grant.connection.id.clone(),
-        connection_type: grant.provider.kind().id,
-        address: address_of(grant.provider, &grant.connection.settings),
+        id: reach.connection.id.clone(),
+        connection_type: reach.provider.kind().id,
+        address: address_of(reach.provider, &reach.connection.settings),
         can_merge: can(Capability::Merge),
         can_delete_branches: can(Capability::Branches),
     }

@@ -21,7 +21,7 @@ use keyferry_store::bindings::{BindingRecord, BindingState};
 use keyferry_store::{bindings, connections, jobs, pipelines, runs, workloads};
 use keyferry_vault::fingerprint;
 
-use super::grant::{Grant, Right};
+use super::reach::{Reach, Right};
 use crate::Broker;
 use crate::audit::Event;
 use crate::failure::store_failed;
@@ -48,14 +48,14 @@ pub(crate) struct HolderContext {
     pub(super) ends_at: Option<Timestamp>,
     /// How a job is kept apart.
     pub(super) isolation: Option<Isolation>,
-    grants: BTreeMap<ConnectionId, Result<Grant, Refusal>>,
+    reaches: BTreeMap<ConnectionId, Result<Reach, Refusal>>,
 }
 
 impl HolderContext {
     /// Returns what the holder may have through a connection.
-    pub(super) fn grant(&self, connection: &ConnectionId) -> Result<&Grant, Refusal> {
-        match self.grants.get(connection) {
-            Some(Ok(grant)) => Ok(grant),
+    pub(super) fn reach(&self, connection: &ConnectionId) -> Result<&Reach, Refusal> {
+        match self.reaches.get(connection) {
+            Some(Ok(reach)) => Ok(reach),
             Some(Err(refusal)) => Err(refusal.clone()),
             None => Err(Refusal {
                 code: "connection_not_bound",
@@ -77,13 +77,13 @@ impl HolderContext {
     /// Returns why the first connection that is refused is refused, for a job that is about to
     /// start: it could not do what it says.
     pub(crate) fn first_refusal(&self) -> Option<String> {
-        let refusal = self.grants.values().find_map(|grant| grant.as_ref().err())?;
+        let refusal = self.reaches.values().find_map(|reach| reach.as_ref().err())?;
         Some(format!("{}; {}", refusal.message, refusal.hint))
     }
 
     /// Returns every connection that gives something.
-    pub(crate) fn grants(&self) -> impl Iterator<Item = &Grant> {
-        self.grants.values().filter_map(|grant| grant.as_ref().ok())
+    pub(crate) fn reaches(&self) -> impl Iterator<Item = &Reach> {
+        self.reaches.values().filter_map(|reach| reach.as_ref().ok())
     }
 }
 
@@ -130,8 +130,8 @@ impl Broker {
         }
         let operation =
             Operation::Git { repository: Some(repository.clone()), access: Access::Write };
-        let checked = match context.grant(connection) {
-            Ok(grant) => grant.check(&operation),
+        let checked = match context.reach(connection) {
+            Ok(reach) => reach.check(&operation),
             Err(refusal) => Err(refusal.to_error()),
         };
         if let Err(error) = checked {
@@ -177,19 +177,19 @@ impl Broker {
             .await
             .map_err(store_failed)?;
 
-        let mut grants = BTreeMap::new();
+        let mut reaches = BTreeMap::new();
         for named in &plan.connections {
             let checked = check_binding(&plan, named, &fingerprints, &bound);
             let added = match checked {
                 Err(refusal) => Err(refusal),
-                Ok(()) => self.job_grant(organization, &plan, named).await?,
+                Ok(()) => self.job_reach(organization, &plan, named).await?,
             };
             // One approved place is enough; what several approved places give adds up.
-            match (grants.get_mut(&named.id), added) {
-                (Some(Ok(Grant { rights, .. })), Ok(grant)) => rights.extend(grant.rights),
+            match (reaches.get_mut(&named.id), added) {
+                (Some(Ok(Reach { rights, .. })), Ok(reach)) => rights.extend(reach.rights),
                 (Some(Ok(_)), Err(_)) => {}
                 (_, added) => {
-                    grants.insert(named.id.clone(), added);
+                    reaches.insert(named.id.clone(), added);
                 }
             }
         }
@@ -197,21 +197,21 @@ impl Broker {
             holder: Holder::Job { run: run_id.clone(), job: job_id.clone() },
             ends_at: None,
             isolation: job.isolation,
-            grants,
+            reaches,
         })
     }
 
-    async fn job_grant(
+    async fn job_reach(
         &self,
         organization: &OrganizationId,
         plan: &JobPlan,
         named: &ConnectionPlan,
-    ) -> Result<Result<Grant, Refusal>> {
+    ) -> Result<Result<Reach, Refusal>> {
         let endpoint = named.source.as_deref().and_then(|source| {
             let mut sources = plan.sources.iter().chain(&plan.changed_sources);
             sources.find(|known| known.id == source).map(|known| known.endpoint.as_str())
         });
-        self.grant_with(organization, &named.id, |connection, provider| {
+        self.reach_with(organization, &named.id, |connection, provider| {
             Right::of_place(named.purpose, endpoint, connection, provider)
         })
         .await
@@ -228,39 +228,39 @@ impl Broker {
             .map_err(store_failed)?
             .filter(|workload| workload.ended_at.is_none() && workload.expires_at > now)
             .ok_or_else(|| Error::denied("workload_over", "the workload has ended"))?;
-        let mut grants = BTreeMap::new();
+        let mut reaches = BTreeMap::new();
         for connection in &workload.connections {
-            let mut grant =
-                self.grant_with(organization, connection, |_, _| Right::Everything).await?;
-            if let Ok(found) = &grant {
+            let mut reach =
+                self.reach_with(organization, connection, |_, _| Right::Everything).await?;
+            if let Ok(found) = &reach {
                 let subject = self.connection_subject(&found.connection).await?;
                 let decision = self
                     .explain(&workload.user_id, organization, Action::ConnectionUse, &subject)
                     .await?;
                 if let Decision::Deny { who_can, .. } = &decision {
-                    grant = Err(Refusal {
+                    reach = Err(Refusal {
                         code: "connection_out_of_scope",
                         message: format!("connection `{connection}`: {}", decision.sentence()),
                         hint: format!("this can be changed by {}", who_can.join(", or by ")),
                     });
                 }
             }
-            grants.insert(connection.clone(), grant);
+            reaches.insert(connection.clone(), reach);
         }
         Ok(HolderContext {
             holder: Holder::Workload { workload: id.clone() },
             ends_at: Some(workload.expires_at),
             isolation: None,
-            grants,
+            reaches,
         })
     }
 
-    async fn grant_with(
+    async fn reach_with(
         &self,
         organization: &OrganizationId,
         id: &ConnectionId,
         right: impl FnOnce(&connections::ConnectionRecord, &dyn keyferry_providers::Provider) -> Right,
-    ) -> Result<Result<Grant, Refusal>> {
+    ) -> Result<Result<Reach, Refusal>> {
         let found = connections::find(&self.store, organization, id).await.map_err(store_failed)?;
         let Some(connection) = found else {
             return Ok(Err(deleted(id)));
@@ -269,7 +269,7 @@ impl Broker {
             .ok_or_else(|| Error::internal("a connection of an unknown type"))?;
         let credential = self.credential_of(&connection).await?;
         let right = right(&connection, provider);
-        Ok(Ok(Grant {
+        Ok(Ok(Reach {
             connection,
             provider,
             credential_version: credential.current_number,

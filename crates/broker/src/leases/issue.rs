@@ -20,8 +20,8 @@ use keyferry_store::{connections, leases};
 
 use super::IssuedLease;
 use super::cache::MaterialKey;
-use super::grant::Grant;
 use super::holder::HolderContext;
+use super::reach::Reach;
 use crate::Broker;
 use crate::audit::Event;
 use crate::failure::{provider_failed, store_failed};
@@ -47,20 +47,20 @@ impl Broker {
         if actor_organization(actor) != Some(organization) {
             return Err(Error::not_found(format!("organization `{organization}`")));
         }
-        let grant = match context.grant(connection) {
-            Ok(grant) => grant,
+        let reach = match context.reach(connection) {
+            Ok(reach) => reach,
             Err(refusal) => {
                 let error = refusal.to_error();
                 return Err(self.refuse_lease(actor, organization, connection, error).await?);
             }
         };
-        if let Err(error) = grant.check(operation) {
+        if let Err(error) = reach.check(operation) {
             return Err(self.refuse_lease(actor, organization, connection, error).await?);
         }
         let key = MaterialKey {
             holder: context.holder.id().to_owned(),
             connection: connection.clone(),
-            credential_version: grant.credential_version,
+            credential_version: reach.credential_version,
             operation: operation.clone(),
         };
         if let Some(known) = self.leases.material.get(&key).await {
@@ -73,7 +73,7 @@ impl Broker {
         let is_mine = AtomicBool::new(false);
         let minting = async {
             is_mine.store(true, Ordering::SeqCst);
-            self.issue_new(actor, organization, &context, grant, operation).await
+            self.issue_new(actor, organization, &context, reach, operation).await
         };
         let issued = self.leases.material.try_get_with(key, minting).await;
         match (issued, is_mine.into_inner()) {
@@ -120,14 +120,14 @@ impl Broker {
         actor: &Actor,
         organization: &OrganizationId,
         context: &HolderContext,
-        grant: &Grant,
+        reach: &Reach,
         operation: &Operation,
     ) -> Result<IssuedLease> {
         let id = LeaseId::generate(&*self.clock, &*self.random);
-        let connection = &grant.connection;
+        let connection = &reach.connection;
         let credential = self.credential_of(connection).await?;
         let opened =
-            self.open_version(connection.clone(), &credential, grant.credential_version).await?;
+            self.open_version(connection.clone(), &credential, reach.credential_version).await?;
         let planned = opened.provider.plan(opened.target(), operation, &format!("keyferry-{id}"));
         let plan = match planned {
             Ok(plan) => plan,

@@ -1,14 +1,14 @@
 //! Leases: the product in one folder.
 //!
-//! [`issue`] is the way of a question: who asks (`holder`), what they may have (`grant`), the row
+//! [`issue`] is the way of a question: who asks (`holder`), what they may have (`reach`), the row
 //! and the audit event that are durable before anything exists outside, the mint, the material.
 //! `cache` keeps material for a holder who asks again. [`revoke`] takes back what was minted, also
 //! what a crash left behind. Listing is in `view`.
 
 mod cache;
-mod grant;
 mod holder;
 mod issue;
+mod reach;
 mod revoke;
 mod view;
 
@@ -21,7 +21,7 @@ use keyferry_domain::lease::Narrowing;
 use keyferry_domain::material::Material;
 
 pub(crate) use self::cache::Cache;
-pub(crate) use self::grant::{Grant, address_of};
+pub(crate) use self::reach::{Reach, address_of};
 pub use self::view::LeaseFilter;
 
 /// What a holder gets.

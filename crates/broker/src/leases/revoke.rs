@@ -11,8 +11,8 @@ use keyferry_domain::lease::{EndReason, Lease, LeaseState, Residue};
 use keyferry_domain::{Actor, Error, Result, Timestamp};
 use keyferry_policy::{Action, Facts};
 use keyferry_providers::ProviderError;
-use keyferry_store::leases::LeaseRecord;
 use keyferry_store::credentials::CredentialRecord;
+use keyferry_store::leases::LeaseRecord;
 use keyferry_store::{connections, credentials, leases};
 
 use crate::Broker;
@@ -123,7 +123,8 @@ impl Broker {
         Ok(count)
     }
 
-    async fn record_ends(
+    /// Writes down that leases ended, and has what was minted for them taken back soon.
+    pub(crate) async fn record_ends(
         &self,
         actor: &Actor,
         records: &[LeaseRecord],
@@ -223,7 +224,8 @@ impl Broker {
         }
         let mut reason = "the credential was wiped".to_owned();
         for (credential, number) in tries {
-            let Ok(opened) = self.open_version(connection.clone(), &credential, number).await else {
+            let Ok(opened) = self.open_version(connection.clone(), &credential, number).await
+            else {
                 continue;
             };
             let outcome = opened
@@ -252,9 +254,10 @@ impl Broker {
             let is_replaced = lease.credential_version != present.current_number;
             return Ok(is_replaced.then_some(present));
         }
-        let before = credentials::find_with_deleted(&self.store, &lease.organization, &lease.credential)
-            .await
-            .map_err(|error| error.to_string())?;
+        let before =
+            credentials::find_with_deleted(&self.store, &lease.organization, &lease.credential)
+                .await
+                .map_err(|error| error.to_string())?;
         Ok(before.filter(|before| before.owner_id == present.owner_id))
     }
 }

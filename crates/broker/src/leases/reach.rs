@@ -50,7 +50,7 @@ impl Right {
 
 /// What a holder may have through one connection.
 #[derive(Clone)]
-pub(crate) struct Grant {
+pub(crate) struct Reach {
     /// The connection.
     pub(crate) connection: ConnectionRecord,
     /// What its type can do.
@@ -61,7 +61,7 @@ pub(crate) struct Grant {
     pub(crate) rights: Vec<Right>,
 }
 
-impl Grant {
+impl Reach {
     /// Returns when the operation is within the rights.
     pub(super) fn check(&self, operation: &Operation) -> Result<()> {
         if self.rights.iter().any(|right| right.covers(operation)) {
