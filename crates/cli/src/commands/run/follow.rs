@@ -12,6 +12,8 @@ use keyferry_api::runs::{JobView, LogPart, LogQuery, RunView};
 use keyferry_domain::id::{JobId, OrganizationId, RunId};
 use keyferry_domain::run::{JobState, RunState, StepState};
 
+use tokio::time::MissedTickBehavior;
+
 use crate::context::{Context, Organization};
 use crate::error::{CliError, Kind};
 use crate::printer::Printer;
@@ -77,6 +79,7 @@ async fn follow_to_the_end(
     let mut readers = FuturesUnordered::new();
     let mut read: BTreeSet<(JobId, i64)> = BTreeSet::new();
     let mut period = tokio::time::interval(PERIOD);
+    period.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ended = None;
     loop {
         tokio::select! {
@@ -95,7 +98,10 @@ async fn follow_to_the_end(
                 let now = client.get_run(&organization.id, run).await?;
                 seen.states(&now)?;
                 for job in &now.jobs {
-                    if job.started_at.is_some() && read.insert((job.id.clone(), job.attempt)) {
+                    // A job that waits for another try still has the log of the one before.
+                    let waits = matches!(job.state, JobState::Waiting | JobState::Queued);
+                    let has_log = job.started_at.is_some() && !waits;
+                    if has_log && read.insert((job.id.clone(), job.attempt)) {
                         seen.prefixes.insert(job.id.clone(), Line::of(job, now.jobs.len() > 1));
                         let reader = LogReader {
                             client: client.clone(),
