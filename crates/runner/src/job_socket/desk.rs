@@ -30,7 +30,9 @@ impl Connection {
             let path = own.path_below(asked)?;
             // A connection to one repository has that repository's whole path as its address.
             let path = if path.is_empty() { asked.path() } else { path };
-            path.parse().ok()
+            // Git LFS asks for a place inside the repository.
+            let repository = path.split_once(".git/").map_or(path.as_str(), |(before, _)| before);
+            repository.parse().ok()
         });
         Operation::Git { repository, access }
     }
@@ -297,6 +299,14 @@ mod tests {
         assert_eq!(repository("h/gitea").as_deref(), Some("team/app"));
         assert_eq!(repository("h/gitea/team/app").as_deref(), Some("gitea/team/app"));
         assert_eq!(repository("other/gitea"), None);
+    }
+
+    #[test]
+    fn a_place_inside_a_repository_is_for_the_repository() {
+        let asked = Address::parse("https://h/team/app.git/info/lfs").unwrap();
+        let operation = connection("git", "https://h").git_operation(&asked, Access::Read);
+        let Operation::Git { repository: Some(path), .. } = operation else { panic!() };
+        assert_eq!(path.as_str(), "team/app");
     }
 
     #[test]
