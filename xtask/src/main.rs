@@ -6,6 +6,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod check;
 mod packages;
 mod peers;
@@ -29,6 +30,8 @@ enum Command {
     Check,
     /// Installs what tests need, checks, and runs every test on SQLite and PostgreSQL.
     Test(test::Arguments),
+    /// Measures against the budgets, in release, and writes the figures.
+    Bench(bench::Arguments),
     /// Builds the servers that no package ships (Gitea) into the cache.
     Peers,
 }
@@ -37,6 +40,7 @@ fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Check => check::run(),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Peers => peers::build(),
     }
 }

@@ -36,6 +36,8 @@ pub enum ClientError {
         url: String,
         /// What was strange.
         reason: String,
+        /// The HTTP status, when there was one without an explanation.
+        status: Option<u16>,
     },
     /// The address of the server is not usable.
     #[error("use `{url}` as the server's address; write it like https://keyferry.example.com")]
@@ -59,7 +61,9 @@ impl ClientError {
         match self {
             Self::Unreachable { .. } => true,
             Self::Problem(problem) => matches!(problem.status, 429 | 503),
-            Self::Strange { .. } | Self::BadAddress { .. } => false,
+            // What a proxy says while the server behind it restarts.
+            Self::Strange { status, .. } => matches!(status, Some(502..=504)),
+            Self::BadAddress { .. } => false,
         }
     }
 }
@@ -247,11 +251,15 @@ impl Client {
         }
         match serde_json::from_slice::<Problem>(&bytes) {
             Ok(problem) => Err(ClientError::Problem(Box::new(problem))),
-            Err(_) => Err(self.strange(&format!("status {status} without an explanation"))),
+            Err(_) => Err(ClientError::Strange {
+                url: self.base.to_string(),
+                reason: format!("status {status} without an explanation"),
+                status: Some(status.as_u16()),
+            }),
         }
     }
 
     fn strange(&self, reason: &str) -> ClientError {
-        ClientError::Strange { url: self.base.to_string(), reason: reason.to_owned() }
+        ClientError::Strange { url: self.base.to_string(), reason: reason.to_owned(), status: None }
     }
 }
