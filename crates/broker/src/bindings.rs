@@ -2,40 +2,55 @@
 
 use keyferry_domain::audit::Target;
 use keyferry_domain::id::{BindingId, OrganizationId};
-use keyferry_domain::{Actor, Error, Result};
-use keyferry_pipeline::Definition;
+use keyferry_domain::{Actor, Error, ErrorKind, Result};
 use keyferry_policy::Action;
-use keyferry_store::bindings;
 use keyferry_store::bindings::{BindingRecord, BindingState};
+use keyferry_store::pipelines::PipelineRecord;
+use keyferry_store::{bindings, connections};
 use keyferry_vault::fingerprint;
 
 use crate::Broker;
+use crate::access::Subject;
 use crate::audit::Event;
 use crate::failure::store_failed;
+use crate::runs::read_revision;
+
+/// A binding with the two things that it joins.
+struct Found {
+    binding: BindingRecord,
+    pipeline: PipelineRecord,
+    pipeline_subject: Subject,
+    connection_subject: Subject,
+}
 
 impl Broker {
-    /// Lets a place use its connection, exactly as it is in `revision`. Only someone who may use
-    /// the connection can do that, and only for the revision they have looked at.
+    /// Lets a place use its connection, exactly as it is in `revision`; returns the pipeline's name
+    /// too. Only someone who may use the connection can do that, and only for the revision they
+    /// have looked at.
     pub async fn approve_binding(
         &self,
         actor: &Actor,
         organization: &OrganizationId,
         id: &BindingId,
         revision: i64,
-    ) -> Result<BindingRecord> {
-        let mut binding = self.find_binding(organization, id).await?;
-        let connection = self.find_connection(organization, &binding.connection_id).await?;
-        let subject = self.connection_subject(&connection).await?;
-        self.allow(actor, organization, Action::BindingApprove, &subject).await?;
-        let pipeline = self.find_pipeline(organization, &binding.pipeline_id).await?;
+    ) -> Result<(BindingRecord, String)> {
+        let Found { mut binding, pipeline, connection_subject, pipeline_subject } =
+            self.find_binding(actor, organization, id).await?;
+        if let Err(error) =
+            self.allow(actor, organization, Action::BindingApprove, &connection_subject).await
+        {
+            return Err(self
+                .hidden(actor, organization, &binding, &pipeline_subject, error)
+                .await?);
+        }
         if pipeline.current_revision != revision {
-            return Err(Error::stale("the pipeline", pipeline.current_revision)
+            let now = pipeline.current_revision;
+            let message = format!("the pipeline is at revision {now} now, not {revision}");
+            return Err(Error::conflict("stale_revision", message)
                 .hint("look at the present revision, then approve that one"));
         }
-        let text = self.find_revision(organization, &pipeline.id, revision).await?.yaml;
-        let definition = Definition::parse(&text)
-            .map_err(|_| Error::internal("a saved revision that cannot be read"))?;
-        let place = definition
+        let record = self.find_revision(organization, &pipeline.id, revision).await?;
+        let place = read_revision(&record)?
             .places()
             .into_iter()
             .find(|place| place.path == binding.place)
@@ -50,13 +65,11 @@ impl Broker {
         binding.updated_at = now;
         binding.version = bindings::update(&self.store, &binding).await.map_err(store_failed)?;
         self.leases.forget();
-        let event = Event::done("binding.approve", Target::new("binding", id))
-            .with("connection", &binding.connection_id)
-            .with("pipeline", &binding.pipeline_id)
-            .with("place", &binding.place)
+        let event = joined(Event::done("binding.approve", Target::new("binding", id)), &binding)
+            .with("revision", revision)
             .with("fingerprint", &binding.fingerprint);
         self.record(actor, Some(organization), event).await?;
-        Ok(binding)
+        Ok((binding, pipeline.name))
     }
 
     /// Takes a place's right back. Leases that were given under it end with their jobs.
@@ -66,34 +79,91 @@ impl Broker {
         organization: &OrganizationId,
         id: &BindingId,
     ) -> Result<()> {
-        let mut binding = self.find_binding(organization, id).await?;
-        let connection = self.find_connection(organization, &binding.connection_id).await?;
-        let connection = self.connection_subject(&connection).await?;
+        let Found { mut binding, connection_subject, pipeline_subject, .. } =
+            self.find_binding(actor, organization, id).await?;
         // Whoever looks after the pipeline may take it back too.
-        let pipeline = self.find_pipeline(organization, &binding.pipeline_id).await?;
-        let pipeline = self.pipeline_subject(&pipeline).await?;
-        if !self.may(actor, organization, Action::BindingRevoke, &pipeline).await? {
-            self.allow(actor, organization, Action::BindingRevoke, &connection).await?;
+        if !self.may(actor, organization, Action::BindingRevoke, &pipeline_subject).await?
+            && let Err(error) =
+                self.allow(actor, organization, Action::BindingRevoke, &connection_subject).await
+        {
+            return Err(self
+                .hidden(actor, organization, &binding, &pipeline_subject, error)
+                .await?);
         }
+        let by = match actor.user() {
+            Some(user) => self.active_user(user).await?.map(|user| user.name),
+            None => None,
+        };
         binding.state = BindingState::Revoked;
-        binding.reason = None;
+        binding.reason = by.map(|name| format!("taken back by {name}"));
         binding.updated_at = self.clock.now();
         bindings::update(&self.store, &binding).await.map_err(store_failed)?;
         self.leases.forget();
-        let event = Event::done("binding.revoke", Target::new("binding", id))
-            .with("connection", &binding.connection_id)
-            .with("place", &binding.place);
+        let event = joined(Event::done("binding.revoke", Target::new("binding", id)), &binding);
         self.record(actor, Some(organization), event).await
     }
 
     async fn find_binding(
         &self,
+        actor: &Actor,
         organization: &OrganizationId,
         id: &BindingId,
-    ) -> Result<BindingRecord> {
-        bindings::find(&self.store, organization, id)
-            .await
-            .map_err(store_failed)?
-            .ok_or_else(|| Error::not_found(format!("binding `{id}`")))
+    ) -> Result<Found> {
+        let found = bindings::find(&self.store, organization, id).await.map_err(store_failed)?;
+        let Some(binding) = found else {
+            let list = Action::PipelineList;
+            self.allow(actor, organization, list, &Subject::Organization).await?;
+            return Err(missing(id));
+        };
+        let connection =
+            connections::find_with_deleted(&self.store, organization, &binding.connection_id)
+                .await
+                .map_err(store_failed)?
+                .ok_or_else(|| Error::internal("a binding without its connection"))?;
+        let connection_subject = self.connection_subject(&connection).await?;
+        let pipeline = self.find_pipeline(organization, &binding.pipeline_id).await?;
+        let pipeline_subject = self.pipeline_subject(&pipeline).await?;
+        Ok(Found { binding, pipeline, pipeline_subject, connection_subject })
     }
+
+    /// Decides how much a refusal tells to somebody who may not see the connection: those who see
+    /// the pipeline see its bindings too; for the others there is no such binding.
+    async fn hidden(
+        &self,
+        actor: &Actor,
+        organization: &OrganizationId,
+        binding: &BindingRecord,
+        pipeline: &Subject,
+        error: Error,
+    ) -> Result<Error> {
+        let organization_is_hidden =
+            !self.may(actor, organization, Action::PipelineList, &Subject::Organization).await?;
+        if error.kind() != ErrorKind::NotFound || organization_is_hidden {
+            return Ok(error);
+        }
+        if !self.may(actor, organization, Action::BindingRead, pipeline).await? {
+            return Ok(missing(&binding.id));
+        }
+        let connection = &binding.connection_id;
+        if binding.state == BindingState::Broken {
+            let message = format!("connection `{connection}` was deleted");
+            return Ok(Error::conflict("binding_broken", message)
+                .hint("name another connection in the pipeline"));
+        }
+        let message = format!("you may not use connection `{connection}`");
+        Ok(Error::denied("denied", message)
+            .hint("this can be done by the connection's owner, or by another who may use it"))
+    }
+}
+
+fn missing(id: &BindingId) -> Error {
+    Error::not_found(format!("binding `{id}`"))
+}
+
+/// Adds what a binding joins.
+fn joined(event: Event, binding: &BindingRecord) -> Event {
+    event
+        .with("connection", &binding.connection_id)
+        .with("pipeline", &binding.pipeline_id)
+        .with("place", &binding.place)
 }

@@ -53,6 +53,7 @@ pub struct Broker {
     outside: keyferry_providers::Context,
     leases: leases::Cache,
     jobs: jobs::Doorbell,
+    reports: jobs::Reports,
 }
 
 impl Broker {

@@ -78,6 +78,7 @@ impl Broker {
                 gate: Arc::new(gate),
                 timeout: OUTSIDE_TIMEOUT,
             },
+            reports: jobs::Reports::since(clock.now()),
             clock,
             random,
             leases: leases::Cache::new(),
@@ -95,9 +96,10 @@ impl Broker {
 fn gate_settings(allow_addresses: &[String]) -> Result<GateSettings> {
     let mut settings = GateSettings::default();
     for text in allow_addresses {
-        let allowance = text.parse().map_err(|error: keyferry_providers::gate::InvalidAllowance| {
-            Error::invalid("invalid_setting", format!("cannot use --allow-address: {error}"))
-        })?;
+        let allowance =
+            text.parse().map_err(|error: keyferry_providers::gate::InvalidAllowance| {
+                Error::invalid("invalid_setting", format!("cannot use --allow-address: {error}"))
+            })?;
         settings.allowed.push(allowance);
     }
     Ok(settings)

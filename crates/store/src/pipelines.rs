@@ -142,6 +142,15 @@ pub async fn find(
         .await
 }
 
+/// Finds a pipeline, also a deleted one; for its runs, which stay.
+pub async fn find_with_deleted(
+    on: impl Into<On<'_>>,
+    organization: &OrganizationId,
+    id: &PipelineId,
+) -> Result<Option<PipelineRecord>> {
+    on.into().select_one("WHERE organization_id = $1 AND id = $2", params![organization, id]).await
+}
+
 /// Finds a pipeline that is not deleted by its name, whatever its case.
 pub async fn find_by_name(
     on: impl Into<On<'_>>,

@@ -33,6 +33,30 @@ pub async fn append(on: impl Into<On<'_>>, record: &LogChunkRecord) -> Result<bo
     }
 }
 
+/// Returns the number of the last chunk of a job's log; 0 when there is none.
+pub async fn last_sequence(
+    on: impl Into<On<'_>>,
+    organization: &OrganizationId,
+    job: &JobId,
+) -> Result<i64> {
+    let sql = "SELECT COALESCE(MAX(sequence), 0) AS last FROM run_logs \
+               WHERE organization_id = $1 AND job_id = $2";
+    let rows = on.into().query("run_logs", sql.to_owned(), params![organization, job]).await?;
+    rows.first().map_or(Ok(0), |row| row.get("last"))
+}
+
+/// Returns how many bytes of a job's log are kept.
+pub async fn size_bytes(
+    on: impl Into<On<'_>>,
+    organization: &OrganizationId,
+    job: &JobId,
+) -> Result<i64> {
+    let sql = "SELECT CAST(COALESCE(SUM(OCTET_LENGTH(text)), 0) AS BIGINT) AS size_bytes \
+               FROM run_logs WHERE organization_id = $1 AND job_id = $2";
+    let rows = on.into().query("run_logs", sql.to_owned(), params![organization, job]).await?;
+    rows.first().map_or(Ok(0), |row| row.get("size_bytes"))
+}
+
 /// Reads the chunks after a sequence number, at most `limit`; `after` -1 starts at the beginning.
 pub async fn read(
     on: impl Into<On<'_>>,

@@ -83,7 +83,7 @@ impl Broker {
         runners::touch(&self.store, runner, isolation, self.clock.now())
             .await
             .map_err(store_failed)?;
-        let mut patience = Patience::new(wait);
+        let patience = Patience::new(wait);
         loop {
             let news = self.jobs.await_jobs();
             if let Some(claimed) =

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// How long nobody waits without looking again: what another server does is noticed by then.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -60,9 +61,31 @@ impl Doorbell {
 impl Waiter {
     /// Returns at the next ring, or after at most `longest`, and never later than it takes to
     /// notice what another server did.
-    pub(crate) async fn wait(&mut self, longest: Duration) {
+    pub(crate) async fn wait(mut self, longest: Duration) {
         // The bell lives as long as the broker, so the only other outcome is that time is up.
         let _is_rung = tokio::time::timeout(longest.min(LOOK_AGAIN), self.0.changed()).await;
+    }
+}
+
+/// How much longer a caller is ready to wait. Runs by the machine's steady clock, since what is
+/// measured is a connection that is held open, and not a moment that is written down.
+pub(crate) struct Patience {
+    until: Instant,
+}
+
+impl Patience {
+    pub(crate) fn new(wait: Duration) -> Self {
+        Self { until: Instant::now() + wait }
+    }
+
+    /// Waits for news and returns `true`; `false` when the caller's time is up.
+    pub(crate) async fn wait(&self, news: Waiter) -> bool {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return false;
+        }
+        news.wait(left).await;
+        true
     }
 }
 
@@ -71,11 +94,34 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn nobody_waits_longer_than_asked() {
+        let bell = Doorbell::new();
+        let patience = Patience::new(Duration::from_millis(20));
+        let mut rounds = 0;
+        while patience.wait(bell.await_logs()).await {
+            rounds += 1;
+        }
+        assert!(rounds >= 1);
+        assert!(!Patience::new(Duration::ZERO).wait(bell.await_jobs()).await);
+    }
+
+    #[tokio::test]
+    async fn one_bell_does_not_ring_the_others() {
+        let bell = Doorbell::new();
+        let waiter = bell.await_logs();
+        bell.ring_jobs();
+        bell.ring_leases();
+        let waited = tokio::time::timeout(Duration::from_millis(50), waiter.wait(LOOK_AGAIN)).await;
+        assert!(waited.is_err());
+    }
+
+    #[tokio::test]
     async fn a_ring_between_looking_and_waiting_is_heard() {
         let bell = Doorbell::new();
-        let mut waiter = bell.await_jobs();
+        let waiter = bell.await_jobs();
         bell.ring_jobs();
-        let waited = tokio::time::timeout(Duration::from_secs(1), waiter.wait(Duration::from_secs(60)));
+        let waited =
+            tokio::time::timeout(Duration::from_secs(1), waiter.wait(Duration::from_secs(60)));
         assert!(waited.await.is_ok());
     }
 }

@@ -3,15 +3,20 @@
 use std::collections::BTreeMap;
 
 use keyferry_domain::audit::Target;
+use keyferry_domain::lease::EndReason;
 use keyferry_domain::run::{JobState, StepState};
 use keyferry_domain::{Actor, Error, Result};
 use keyferry_store::jobs::JobRecord;
-use keyferry_store::{StoreError, jobs, steps};
+use keyferry_store::{StoreError, jobs, leases, runs, steps};
 
-use super::report::job_over;
+use super::report::{job_over, uses_of};
+use super::{HEARTBEAT_LIMIT, short};
 use crate::Broker;
 use crate::audit::Event;
 use crate::failure::store_failed;
+
+/// Lost jobs that are ended in one go.
+const BATCH: u32 = 100;
 
 impl Broker {
     /// Ends the calling job: its token stops working, its leases end, the run goes on.
@@ -26,27 +31,49 @@ impl Broker {
             return Err(Error::invalid_field("/state", "is not succeeded, failed or canceled"));
         }
         let mut job = self.own_job(actor).await?;
-        job.uses = uses;
-        let reason = reason.map(|reason| reason.chars().take(2_000).collect());
-        if self.end_job(actor, job, state, reason).await? { Ok(()) } else { Err(job_over()) }
+        job.uses = uses_of(&job, uses)?;
+        if self.end_job(actor, job, state, reason.map(short)).await? {
+            Ok(())
+        } else {
+            Err(job_over())
+        }
     }
 
-    /// Fails the jobs whose runner was not heard of in time.
+    /// Fails the jobs whose runner was not heard of in time. A server that was away could not hear
+    /// anyone, so runners have the whole limit again after its start.
     pub(crate) async fn fail_lost_jobs(&self, actor: &Actor) -> Result<()> {
         let now = self.clock.now();
-        let lost = jobs::jobs_with_missed_heartbeat(&self.store, now, 100)
+        if now.since(self.reports.listening_since()) < HEARTBEAT_LIMIT {
+            return Ok(());
+        }
+        let lost = jobs::jobs_with_missed_heartbeat(&self.store, now, BATCH)
             .await
             .map_err(store_failed)?;
         for job in lost {
-            let reason = "its runner was lost: nothing was heard of it in time".to_owned();
-            self.end_job(actor, job, JobState::Failed, Some(reason)).await?;
+            let id = job.id.clone();
+            // One that cannot be ended must not keep the others.
+            if let Err(error) = self.fail_lost_job(actor, job).await {
+                tracing::error!(?error, job = %id, "end a lost job");
+            }
         }
         Ok(())
     }
 
-    /// Ends a running job; `false` when somebody else did at the same moment. The job is over
-    /// before its leases end, so that none is issued in between.
-    async fn end_job(
+    async fn fail_lost_job(&self, actor: &Actor, job: JobRecord) -> Result<()> {
+        let run = runs::find(&self.store, &job.organization_id, &job.run_id)
+            .await
+            .map_err(store_failed)?;
+        let (state, reason) = if run.is_some_and(|run| run.cancel_requested_at.is_some()) {
+            (JobState::Canceled, "the run was canceled, and nothing was heard of its runner since")
+        } else {
+            (JobState::Failed, "its runner was lost: nothing was heard of it in time")
+        };
+        self.end_job(actor, job, state, Some(reason.to_owned())).await.map(drop)
+    }
+
+    /// Ends a running job; `false` when somebody else did at the same moment. The job and its
+    /// leases end together, so that a crash leaves no lease of a job that is over.
+    pub(super) async fn end_job(
         &self,
         actor: &Actor,
         mut job: JobRecord,
@@ -58,18 +85,32 @@ impl Broker {
         job.reason = reason;
         job.finished_at = Some(now);
         job.heartbeat_due_at = None;
-        match jobs::update(&self.store, &job).await {
+        job.token_hash = None;
+        let organization = &job.organization_id;
+        let open = match state {
+            JobState::Succeeded => StepState::Succeeded,
+            JobState::Canceled => StepState::Canceled,
+            _ => StepState::Failed,
+        };
+        let why = job.reason.as_deref().unwrap_or("the job ended");
+        let holder = job.id.as_str();
+        let mut change = self.store.begin().await.map_err(store_failed)?;
+        match jobs::update(&mut change, &job).await {
             Ok(_) => {}
             Err(StoreError::Stale { .. }) => return Ok(false),
             Err(error) => return Err(store_failed(error)),
         }
-        let organization = &job.organization_id;
-        self.end_leases_of_holder(actor, organization, job.id.as_str()).await?;
-        let open = if state == JobState::Canceled { StepState::Canceled } else { StepState::Failed };
-        let why = job.reason.as_deref().unwrap_or("the job ended");
-        steps::end_open(&self.store, organization, &job.id, open, why, now)
+        let ended =
+            leases::end_by_holder(&mut change, organization, holder, EndReason::HolderEnded, now)
+                .await
+                .map_err(store_failed)?;
+        steps::end_open(&mut change, organization, &job.id, open, why, now)
             .await
             .map_err(store_failed)?;
+        change.commit().await.map_err(store_failed)?;
+        self.leases.forget_holder(holder);
+        self.reports.forget(&job.id).await;
+        self.record_ends(actor, &ended, EndReason::HolderEnded).await?;
         let mut event = Event::done("job.finish", Target::new("job", &job.id))
             .with("run", &job.run_id)
             .with("state", state);
@@ -77,8 +118,8 @@ impl Broker {
             event = event.with("isolation", isolation);
         }
         self.record(actor, Some(organization), event).await?;
-        self.advance_run(actor, organization, &job.run_id).await?;
         self.jobs.ring_logs();
+        self.advance_run(actor, organization, &job.run_id).await?;
         Ok(true)
     }
 }

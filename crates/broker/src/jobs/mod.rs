@@ -3,10 +3,14 @@
 mod claim;
 mod doorbell;
 mod finish;
+mod log;
 mod report;
+mod reports;
 
-pub(crate) use self::doorbell::Doorbell;
 pub use self::claim::{ClaimedJob, JobConnection};
+pub(crate) use self::doorbell::{Doorbell, Patience};
+pub use self::report::Alive;
+pub(crate) use self::reports::Reports;
 
 use std::time::Duration;
 
@@ -15,3 +19,11 @@ const HEARTBEAT_LIMIT: Duration = Duration::from_secs(30);
 
 /// How often a runner is to say that a job is alive.
 pub const HEARTBEAT_SECONDS: u32 = 5;
+
+/// The longest wait that a caller can ask for: for a job, or for news in a log.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Cuts what a runner says about a failure to what a person reads.
+fn short(reason: &str) -> String {
+    reason.chars().take(2_000).collect()
+}

@@ -1,37 +1,39 @@
-//! What a runner says about a job while it runs. The caller is the job itself, by its token.
+//! What a runner says about a job while it runs. The caller is the job itself, by its token; its
+//! log is in `log`, its end in `finish`.
 
 use std::collections::BTreeMap;
 
 use keyferry_domain::actor::Identity;
+use keyferry_domain::audit::Target;
 use keyferry_domain::run::{JobState, StepState};
 use keyferry_domain::{Actor, Error, Result, Timestamp};
+use keyferry_pipeline::JobPlan;
 use keyferry_store::jobs::JobRecord;
-use keyferry_store::run_logs::LogChunkRecord;
-use keyferry_store::{jobs, run_logs, runs, steps};
+use keyferry_store::{jobs, runs, steps};
 
-use super::HEARTBEAT_LIMIT;
+use super::{HEARTBEAT_LIMIT, short};
 use crate::Broker;
+use crate::audit::Event;
 use crate::failure::store_failed;
 
-/// The longest part of a log that is taken.
-const PART_BYTES: usize = 256 * 1024;
-
-/// Parts of one job's log at most.
-const PARTS: i64 = 100_000;
+/// The answer to a sign of life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Alive {
+    /// Whether the job is to be stopped.
+    pub is_cancel_requested: bool,
+    /// When the job counts as lost if nothing is heard of it.
+    pub due_at: Timestamp,
+}
 
 impl Broker {
-    /// Notes that a job is alive, and how often it used each connection; tells whether it is to be
-    /// stopped, and until when the next sign of life is due.
-    pub async fn heartbeat(
-        &self,
-        actor: &Actor,
-        uses: &BTreeMap<String, u64>,
-    ) -> Result<(bool, Timestamp)> {
+    /// Notes that a job is alive, and how often it used each connection.
+    pub async fn heartbeat(&self, actor: &Actor, uses: BTreeMap<String, u64>) -> Result<Alive> {
         let job = self.own_job(actor).await?;
         let runner = job.runner_id.as_ref().ok_or_else(job_over)?;
         let due_at = self.clock.now().plus(HEARTBEAT_LIMIT);
+        let uses = uses_of(&job, uses)?;
         let is_alive =
-            jobs::heartbeat(&self.store, &job.organization_id, &job.id, runner, due_at, uses)
+            jobs::heartbeat(&self.store, &job.organization_id, &job.id, runner, due_at, &uses)
                 .await
                 .map_err(store_failed)?;
         if !is_alive {
@@ -39,39 +41,9 @@ impl Broker {
         }
         let run = runs::find(&self.store, &job.organization_id, &job.run_id)
             .await
-            .map_err(store_failed)?;
-        Ok((run.is_none_or(|run| run.cancel_requested_at.is_some()), due_at))
-    }
-
-    /// Adds a part to the job's log; the same part again changes nothing.
-    pub async fn append_log(&self, actor: &Actor, sequence: i64, text: &str) -> Result<()> {
-        let job = self.own_job(actor).await?;
-        if text.len() > PART_BYTES {
-            return Err(Error::invalid_field("/text", format!("is longer than {PART_BYTES} bytes")));
-        }
-        if !(1..=PARTS).contains(&sequence) {
-            return Err(Error::invalid_field("/sequence", format!("is not between 1 and {PARTS}")));
-        }
-        if sequence > 1 {
-            let before =
-                run_logs::read(&self.store, &job.organization_id, &job.id, sequence - 2, 1)
-                    .await
-                    .map_err(store_failed)?;
-            if before.first().is_none_or(|chunk| chunk.sequence != sequence - 1) {
-                return Err(Error::conflict("log_gap", "the part before this one is missing")
-                    .hint("send the parts in order"));
-            }
-        }
-        let chunk = LogChunkRecord {
-            organization_id: job.organization_id,
-            job_id: job.id,
-            sequence,
-            text: text.to_owned(),
-            at: self.clock.now(),
-        };
-        run_logs::append(&self.store, &chunk).await.map_err(store_failed)?;
-        self.jobs.ring_logs();
-        Ok(())
+            .map_err(store_failed)?
+            .ok_or_else(|| Error::internal("a job without a run"))?;
+        Ok(Alive { is_cancel_requested: run.cancel_requested_at.is_some(), due_at })
     }
 
     /// Notes where a step stands. A step that is over stays so.
@@ -83,15 +55,17 @@ impl Broker {
         reason: Option<&str>,
     ) -> Result<()> {
         let job = self.own_job(actor).await?;
+        if state == StepState::Waiting {
+            return Err(Error::invalid_field("/state", "is not a state that a step comes to"));
+        }
         let mut step = steps::find(&self.store, &job.organization_id, &job.id, key)
             .await
             .map_err(store_failed)?
-            .ok_or_else(|| Error::not_found(format!("step `{key}` in this job")))?;
-        let is_over = !matches!(step.state, StepState::Waiting | StepState::Running);
+            .ok_or_else(|| Error::not_found("such step in this job"))?;
         if step.state == state {
             return Ok(());
         }
-        if is_over || state == StepState::Waiting {
+        if !matches!(step.state, StepState::Waiting | StepState::Running) {
             return Err(Error::conflict(
                 "step_over",
                 format!("the step is {} and cannot become {state}", step.state),
@@ -99,7 +73,7 @@ impl Broker {
         }
         let now = self.clock.now();
         step.state = state;
-        step.reason = reason.map(|reason| reason.chars().take(2_000).collect());
+        step.reason = reason.map(short);
         if step.started_at.is_none() && state != StepState::Skipped {
             step.started_at = Some(now);
         }
@@ -114,7 +88,11 @@ impl Broker {
     /// Returns the calling job while it runs.
     pub(super) async fn own_job(&self, actor: &Actor) -> Result<JobRecord> {
         let Identity::Job { organization, job, .. } = &actor.identity else {
-            return Err(Error::denied("not_a_job", "only a running job reports about itself"));
+            let reason = "only a running job reports about itself";
+            let event = Event::refused("job.report", Target::new("job", "own"), reason);
+            self.record(actor, None, event).await?;
+            return Err(Error::denied("not_a_job", reason)
+                .hint("send the token that came with the claimed job"));
         };
         jobs::find(&self.store, organization, job)
             .await
@@ -122,6 +100,16 @@ impl Broker {
             .filter(|job| job.state == JobState::Running)
             .ok_or_else(job_over)
     }
+}
+
+/// Takes the counts of the connections that the job names; a runner has no others to tell of.
+pub(super) fn uses_of(
+    job: &JobRecord,
+    uses: BTreeMap<String, u64>,
+) -> Result<BTreeMap<String, u64>> {
+    let plan: JobPlan = serde_json::from_value(job.plan.clone()).map_err(Error::internal)?;
+    let is_named = |id: &str| plan.connections.iter().any(|known| known.id.as_str() == id);
+    Ok(uses.into_iter().filter(|(id, _)| is_named(id)).collect())
 }
 
 pub(super) fn job_over() -> Error {

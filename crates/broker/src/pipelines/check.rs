@@ -17,6 +17,9 @@ use crate::failure::store_failed;
 /// Connections that are looked at for the nearest name.
 const SUGGESTED: u32 = 2_000;
 
+/// The longest text of a pipeline.
+const TEXT_BYTES: usize = 256 * 1024;
+
 impl Broker {
     /// Checks a pipeline's text; saves nothing. Empty when it can be saved.
     pub async fn check_pipeline(
@@ -39,6 +42,9 @@ impl Broker {
         organization: &OrganizationId,
         yaml: &str,
     ) -> Result<Result<Definition, Vec<Diagnostic>>> {
+        if yaml.len() > TEXT_BYTES {
+            return Err(Error::invalid_field("/yaml", "is longer than 256 KiB"));
+        }
         let definition = match Definition::parse(yaml) {
             Ok(definition) => definition,
             Err(diagnostics) => return Ok(Err(diagnostics)),
@@ -77,9 +83,13 @@ impl Broker {
         let visible = connections::list_ids(&self.store, organization, actor.user(), SUGGESTED)
             .await
             .map_err(store_failed)?;
-        known.extend(visible.into_iter().map(|id| id.to_string()).filter(|id| !named.contains(id)).map(
-            |id| KnownConnection { id, kind: String::new(), is_visible: true },
-        ));
+        known.extend(
+            visible
+                .into_iter()
+                .map(|id| id.to_string())
+                .filter(|id| !named.contains(id))
+                .map(|id| KnownConnection { id, kind: String::new(), is_visible: true }),
+        );
         Ok(known)
     }
 }

@@ -13,7 +13,7 @@ use keyferry_pipeline::Definition;
 use keyferry_policy::Action;
 use keyferry_store::bindings::{BindingRecord, BindingState};
 use keyferry_store::pipelines::{PipelineRecord, RevisionRecord};
-use keyferry_store::{Change, bindings, connections, fold, pipelines};
+use keyferry_store::{Change, StoreError, bindings, connections, fold, pipelines};
 use keyferry_vault::fingerprint;
 
 use super::PipelineDetails;
@@ -67,6 +67,7 @@ impl Broker {
         change.commit().await.map_err(store_failed)?;
         self.leases.forget();
         let event = Event::done("pipeline.create", Target::new("pipeline", &pipeline.id))
+            .with("name", &pipeline.name)
             .with("places_waiting", waiting);
         self.record(actor, Some(organization), event).await?;
         self.pipeline_details(pipeline).await
@@ -82,10 +83,16 @@ impl Broker {
         yaml: Option<&str>,
         version: i64,
     ) -> Result<PipelineDetails> {
-        let mut pipeline = self.find_pipeline(organization, id).await?;
-        let subject = self.pipeline_subject(&pipeline).await?;
-        self.allow(actor, organization, Action::PipelineUpdate, &subject).await?;
+        let mut pipeline =
+            self.allowed_pipeline(actor, organization, id, Action::PipelineUpdate).await?;
         let author = author(actor)?;
+        if name.is_none() && yaml.is_none() {
+            return Err(Error::invalid("nothing_to_change", "neither a name nor a text is given"));
+        }
+        // A lost race is told before anything else: what follows may be about another state.
+        if version != pipeline.version {
+            return Err(Error::stale("the pipeline", pipeline.version));
+        }
         if let Some(name) = name {
             pipeline.name = check_name("/name", name)?;
             pipeline.name_folded = fold(&pipeline.name);
@@ -98,7 +105,6 @@ impl Broker {
             }
         }
         let now = self.clock.now();
-        pipeline.version = version;
         pipeline.updated_at = now;
         let mut waiting = 0;
         match yaml {
@@ -127,21 +133,23 @@ impl Broker {
         self.pipeline_details(pipeline).await
     }
 
-    /// Deletes a pipeline and its rights. Its runs and their logs stay.
+    /// Deletes a pipeline and its rights. Runs that go on are canceled, since they have no rights
+    /// any more; the others and their logs stay.
     pub async fn delete_pipeline(
         &self,
         actor: &Actor,
         organization: &OrganizationId,
         id: &PipelineId,
     ) -> Result<()> {
-        let pipeline = self.find_pipeline(organization, id).await?;
-        let subject = self.pipeline_subject(&pipeline).await?;
-        self.allow(actor, organization, Action::PipelineDelete, &subject).await?;
+        let pipeline =
+            self.allowed_pipeline(actor, organization, id, Action::PipelineDelete).await?;
         let now = self.clock.now();
         pipelines::delete(&self.store, &pipeline, now).await.map_err(store_failed)?;
         self.leases.forget();
-        let event = Event::done("pipeline.delete", Target::new("pipeline", id));
-        self.record(actor, Some(organization), event).await
+        let event = Event::done("pipeline.delete", Target::new("pipeline", id))
+            .with("name", &pipeline.name);
+        self.record(actor, Some(organization), event).await?;
+        self.cancel_runs_of_pipeline(actor, organization, id).await
     }
 
     async fn definition_to_save(
@@ -167,9 +175,8 @@ impl Broker {
             let fingerprint = fingerprint(&place.canonical);
             for used in &place.connections {
                 let connection: ConnectionId = used.id.parse().map_err(Error::internal)?;
-                let is_known = |known: &Wanted| {
-                    known.place == place.path && known.connection == connection
-                };
+                let is_known =
+                    |known: &Wanted| known.place == place.path && known.connection == connection;
                 if all.iter().any(is_known) {
                     continue;
                 }
@@ -243,7 +250,7 @@ impl Broker {
                 Some(_) => bindings::update(&mut *change, &binding).await.map(drop),
                 None => bindings::create(&mut *change, &binding).await,
             }
-            .map_err(store_failed)?;
+            .map_err(binding_failed)?;
         }
         bindings::delete_before_revision(
             &mut *change,
@@ -269,6 +276,18 @@ impl Broker {
             }
         }
         Ok(waiting)
+    }
+}
+
+/// Somebody approved or revoked a binding at the same moment. Its version is not the pipeline's,
+/// so it must not be told as such.
+fn binding_failed(error: StoreError) -> Error {
+    match error {
+        StoreError::Stale { .. } => {
+            let message = "a binding of this pipeline was approved or revoked at the same moment";
+            Error::conflict("binding_moved", message).hint("nothing was saved; save again")
+        }
+        other => store_failed(other),
     }
 }
 

@@ -1,10 +1,11 @@
 //! A pipeline as the policies see it.
 
 use keyferry_domain::id::{OrganizationId, PipelineId};
-use keyferry_domain::{Error, Result};
-use keyferry_policy::{PipelineMember, PipelineRole};
-use keyferry_store::pipelines::{self, PipelineRecord};
+use keyferry_domain::{Actor, Error, Result};
+use keyferry_policy::{Action, PipelineMember, PipelineRole};
 use keyferry_store::members;
+use keyferry_store::pipelines::{self, PipelineRecord};
+use keyferry_store::runs::RunRecord;
 
 use crate::Broker;
 use crate::access::Subject;
@@ -20,7 +21,35 @@ impl Broker {
         pipelines::find(&self.store, organization, id)
             .await
             .map_err(store_failed)?
-            .ok_or_else(|| Error::not_found(format!("pipeline `{id}`")))
+            .ok_or_else(|| missing(id))
+    }
+
+    /// Finds a pipeline and asks whether the actor may do this with it. To somebody who may not
+    /// see it, one that exists and one that does not look the same.
+    pub(crate) async fn allowed_pipeline(
+        &self,
+        actor: &Actor,
+        organization: &OrganizationId,
+        id: &PipelineId,
+        action: Action,
+    ) -> Result<PipelineRecord> {
+        let found = pipelines::find(&self.store, organization, id).await.map_err(store_failed)?;
+        let Some(pipeline) = found else {
+            let list = Action::PipelineList;
+            self.allow(actor, organization, list, &Subject::Organization).await?;
+            return Err(missing(id));
+        };
+        let subject = self.pipeline_subject(&pipeline).await?;
+        self.allow(actor, organization, action, &subject).await?;
+        Ok(pipeline)
+    }
+
+    /// Finds a pipeline, also a deleted one, whose runs can still be seen.
+    pub(crate) async fn pipeline_of_run(&self, run: &RunRecord) -> Result<PipelineRecord> {
+        pipelines::find_with_deleted(&self.store, &run.organization_id, &run.pipeline_id)
+            .await
+            .map_err(store_failed)?
+            .ok_or_else(|| Error::internal("a run without its pipeline"))
     }
 
     /// Returns what the policies need to know of a pipeline. Somebody who has left the
@@ -52,4 +81,8 @@ impl Broker {
             is_deleted: pipeline.deleted_at.is_some(),
         })
     }
+}
+
+fn missing(id: &PipelineId) -> Error {
+    Error::not_found(format!("pipeline `{id}`"))
 }

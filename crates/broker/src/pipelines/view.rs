@@ -19,9 +19,7 @@ impl Broker {
         organization: &OrganizationId,
         id: &PipelineId,
     ) -> Result<PipelineDetails> {
-        let pipeline = self.find_pipeline(organization, id).await?;
-        let subject = self.pipeline_subject(&pipeline).await?;
-        self.allow(actor, organization, Action::PipelineRead, &subject).await?;
+        let pipeline = self.allowed_pipeline(actor, organization, id, Action::PipelineRead).await?;
         self.pipeline_details(pipeline).await
     }
 
@@ -35,9 +33,8 @@ impl Broker {
         page: &PageRequest,
     ) -> Result<Page<PipelineRecord>> {
         self.allow(actor, organization, Action::PipelineList, &Subject::Organization).await?;
-        let found = pipelines::list(&self.store, organization, search, page)
-            .await
-            .map_err(store_failed)?;
+        let found =
+            pipelines::list(&self.store, organization, search, page).await.map_err(store_failed)?;
         let mut visible = Vec::new();
         for pipeline in found.items {
             let subject = self.pipeline_subject(&pipeline).await?;
@@ -56,9 +53,7 @@ impl Broker {
         id: &PipelineId,
         number: i64,
     ) -> Result<RevisionRecord> {
-        let pipeline = self.find_pipeline(organization, id).await?;
-        let subject = self.pipeline_subject(&pipeline).await?;
-        self.allow(actor, organization, Action::PipelineRead, &subject).await?;
+        self.allowed_pipeline(actor, organization, id, Action::PipelineRead).await?;
         self.find_revision(organization, id, number).await
     }
 
@@ -74,7 +69,10 @@ impl Broker {
             .ok_or_else(|| Error::not_found(format!("revision {number} of pipeline `{id}`")))
     }
 
-    pub(super) async fn pipeline_details(&self, pipeline: PipelineRecord) -> Result<PipelineDetails> {
+    pub(super) async fn pipeline_details(
+        &self,
+        pipeline: PipelineRecord,
+    ) -> Result<PipelineDetails> {
         let organization = &pipeline.organization_id;
         let revision =
             self.find_revision(organization, &pipeline.id, pipeline.current_revision).await?;

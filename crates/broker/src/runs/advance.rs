@@ -86,11 +86,11 @@ impl Broker {
             let mut has_moved = false;
             for change in changes {
                 if let Some(job) = progress.jobs.get(change.job()) {
-                    has_moved |= self.apply(&progress.run, job.clone(), &change).await?;
+                    has_moved |= self.apply(actor, &progress.run, job.clone(), &change).await?;
                 }
             }
             // The states have changed, so more may follow; when nothing does, the run is told.
-            if !has_moved && self.settle_run(actor, progress, is_canceled).await? {
+            if !has_moved && self.settle_run(actor, &progress, is_canceled).await? {
                 return Ok(());
             }
         }
@@ -98,74 +98,97 @@ impl Broker {
     }
 
     /// Writes one change of a job; tells whether anything moved.
-    async fn apply(&self, run: &RunRecord, mut job: JobRecord, change: &Change) -> Result<bool> {
+    async fn apply(
+        &self,
+        actor: &Actor,
+        run: &RunRecord,
+        mut job: JobRecord,
+        change: &Change,
+    ) -> Result<bool> {
         let now = self.clock.now();
+        let mut refusal = None;
         match change {
             // Its runner hears of it with the next heartbeat.
             Change::Stop(_) | Change::Reset(_) => return Ok(false),
-            Change::Queue(_) => match self.find_refusal(run, &job).await? {
-                None => {
+            Change::Queue(_) => {
+                refusal = self.find_refusal(run, &job).await?;
+                if refusal.is_none() {
                     job.state = JobState::Queued;
                     job.queued_at = Some(now);
-                }
-                Some(refusal) => {
+                } else {
                     job.state = JobState::Failed;
-                    job.reason = Some(refusal);
-                    job.finished_at = Some(now);
+                    job.reason.clone_from(&refusal);
                 }
-            },
+            }
             Change::Skip(_, reason) => {
                 job.state = JobState::Skipped;
-                job.finished_at = Some(now);
-                job.reason = Some(
-                    match reason {
-                        SkipReason::Condition => "its condition was not met",
-                        SkipReason::Dependency => "something that it waits for did not succeed",
-                    }
-                    .to_owned(),
-                );
+                job.reason = Some(skipped_because(*reason).to_owned());
             }
             Change::Cancel(_) => {
                 job.state = JobState::Canceled;
-                job.finished_at = Some(now);
                 job.reason = Some("the run was canceled".to_owned());
             }
         }
-        match jobs::update(&self.store, &job).await {
-            Ok(_) => {}
-            Err(StoreError::Stale { .. }) => return Ok(true),
-            Err(error) => return Err(store_failed(error)),
+        if job.state.is_over() {
+            job.finished_at = Some(now);
+        }
+        if !self.store_change(&job).await? {
+            // Somebody else moved it; the next round sees how.
+            return Ok(true);
         }
         if job.state.is_over() {
-            let reason = job.reason.as_deref().unwrap_or_default();
-            steps::end_open(
-                &self.store,
-                &job.organization_id,
-                &job.id,
-                StepState::Canceled,
-                reason,
-                now,
-            )
-            .await
-            .map_err(store_failed)?;
             self.jobs.ring_logs();
         } else {
             self.jobs.ring_jobs();
         }
+        if let Some(refusal) = refusal {
+            let event = Event::refused("job.queue", Target::new("job", &job.id), &refusal)
+                .with("run", &run.id);
+            self.record(actor, Some(&run.organization_id), event).await?;
+        }
+        Ok(true)
+    }
+
+    /// Writes a job, and with one that will not run its steps; `false` when somebody else has
+    /// changed it.
+    async fn store_change(&self, job: &JobRecord) -> Result<bool> {
+        let mut change = self.store.begin().await.map_err(store_failed)?;
+        match jobs::update(&mut change, job).await {
+            Ok(_) => {}
+            Err(StoreError::Stale { .. }) => return Ok(false),
+            Err(error) => return Err(store_failed(error)),
+        }
+        if let (true, Some(now)) = (job.state.is_over(), job.finished_at) {
+            let organization = &job.organization_id;
+            let why = job.reason.as_deref().unwrap_or_default();
+            steps::end_open(&mut change, organization, &job.id, StepState::Canceled, why, now)
+                .await
+                .map_err(store_failed)?;
+        }
+        change.commit().await.map_err(store_failed)?;
         Ok(true)
     }
 
     /// Tells why a job that is about to be queued would be refused a connection that it names: it
     /// fails now, before anything runs and before any credential moves.
     async fn find_refusal(&self, run: &RunRecord, job: &JobRecord) -> Result<Option<String>> {
-        let context = self.job_context(&run.organization_id, &run.id, &job.id).await?;
-        Ok(context.first_refusal())
+        match self.job_context(&run.organization_id, &run.id, &job.id).await {
+            Ok(context) => Ok(context.first_refusal()),
+            // Somebody else has moved it on; the compare-and-set sees to that.
+            Err(error) if error.code() == "job_over" => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Writes the run's own state; `false` when it has to be looked at again.
-    async fn settle_run(&self, actor: &Actor, progress: Progress, is_canceled: bool) -> Result<bool> {
+    async fn settle_run(
+        &self,
+        actor: &Actor,
+        progress: &Progress,
+        is_canceled: bool,
+    ) -> Result<bool> {
         let state = machine::run_state(&progress.plan, &progress.states(), is_canceled);
-        let mut run = progress.run;
+        let mut run = progress.run.clone();
         if state == run.state {
             return Ok(true);
         }
@@ -176,13 +199,7 @@ impl Broker {
         }
         if state.is_over() {
             run.finished_at = Some(now);
-            run.reason = progress
-                .jobs
-                .values()
-                .filter(|job| matches!(job.state, JobState::Failed | JobState::Canceled))
-                .find_map(|job| {
-                    job.reason.as_ref().map(|reason| format!("{}: {reason}", job.key))
-                });
+            run.reason = reason_of(&progress.plan, &progress.jobs, state);
         }
         match runs::update(&self.store, &run).await {
             Ok(_) => {}
@@ -208,8 +225,37 @@ impl Broker {
             let Some(last) = open.last() else { return Ok(()) };
             after = Some(last.id.clone());
             for run in &open {
-                self.advance_run(actor, &run.organization_id, &run.id).await?;
+                // One that cannot go on must not keep the others.
+                let moved = self.advance_run(actor, &run.organization_id, &run.id).await;
+                if let Err(error) = moved {
+                    tracing::error!(?error, run = %run.id, "move a run on");
+                }
             }
         }
     }
+}
+
+const fn skipped_because(reason: SkipReason) -> &'static str {
+    match reason {
+        SkipReason::Condition => "its condition was not met",
+        SkipReason::Dependency => "something that it waits for did not succeed",
+    }
+}
+
+/// Returns why a run ended as it did: the first job of the text that ended the same way.
+fn reason_of(
+    plan: &RunPlan,
+    jobs: &BTreeMap<JobKey, JobRecord>,
+    state: RunState,
+) -> Option<String> {
+    let wanted = match state {
+        RunState::Failed => JobState::Failed,
+        RunState::Canceled => JobState::Canceled,
+        _ => return None,
+    };
+    plan.jobs
+        .iter()
+        .filter_map(|job| jobs.get(&job.id))
+        .filter(|job| job.state == wanted)
+        .find_map(|job| job.reason.as_ref().map(|reason| format!("{}: {reason}", job.key)))
 }

@@ -1,14 +1,15 @@
 //! Canceling a run, and trying a job again.
 
 use keyferry_domain::audit::Target;
-use keyferry_domain::id::{JobId, OrganizationId, RunId};
+use keyferry_domain::id::{JobId, OrganizationId, PipelineId, RunId};
+use keyferry_domain::page::PageRequest;
 use keyferry_domain::run::RunState;
 use keyferry_domain::{Actor, Error, Result};
 use keyferry_pipeline::machine::{self, RetryError};
 use keyferry_policy::Action;
 use keyferry_store::runs;
 
-use super::RunDetails;
+use super::{RunDetails, RunFilter};
 use crate::Broker;
 use crate::audit::Event;
 use crate::failure::store_failed;
@@ -22,6 +23,40 @@ impl Broker {
         id: &RunId,
     ) -> Result<RunDetails> {
         self.allow_run(actor, organization, id, Action::RunCancel).await?;
+        self.cancel_one_run(actor, organization, id).await?;
+        self.run_details(organization, id).await
+    }
+
+    /// Cancels the open runs of a pipeline that was deleted.
+    pub(crate) async fn cancel_runs_of_pipeline(
+        &self,
+        actor: &Actor,
+        organization: &OrganizationId,
+        pipeline: &PipelineId,
+    ) -> Result<()> {
+        for state in [RunState::Queued, RunState::Running] {
+            let filter = RunFilter { pipeline: Some(pipeline.clone()), state: Some(state) };
+            let mut request = PageRequest::default();
+            loop {
+                let page = runs::list(&self.store, organization, &filter, &request)
+                    .await
+                    .map_err(store_failed)?;
+                for run in page.items {
+                    self.cancel_one_run(actor, organization, &run.id).await?;
+                }
+                let Some(cursor) = page.next_cursor else { break };
+                request.cursor = Some(cursor);
+            }
+        }
+        Ok(())
+    }
+
+    async fn cancel_one_run(
+        &self,
+        actor: &Actor,
+        organization: &OrganizationId,
+        id: &RunId,
+    ) -> Result<()> {
         let by = actor.to_ref().id.unwrap_or_default();
         let now = self.clock.now();
         let asked = runs::request_cancel(&self.store, organization, id, &by, now)
@@ -32,7 +67,7 @@ impl Broker {
             self.record(actor, Some(organization), event).await?;
             self.advance_run(actor, organization, id).await?;
         }
-        self.run_details(organization, id).await
+        Ok(())
     }
 
     /// Tries a job again that failed or was canceled, and everything after it that did not run.
@@ -49,19 +84,21 @@ impl Broker {
             return Err(Error::conflict("run_not_over", "the run is still going on")
                 .hint("wait until it is over, or cancel it"));
         }
-        let (key, _) = progress
-            .jobs
-            .iter()
-            .find(|(_, record)| record.id == *job)
-            .ok_or_else(|| Error::not_found(format!("job `{job}` in this run, as its latest try")))?;
-        let changes =
-            machine::retry(&progress.plan, &progress.states(), key).map_err(|error| match error {
+        let (key, _) =
+            progress.jobs.iter().find(|(_, record)| record.id == *job).ok_or_else(|| {
+                Error::not_found(format!("job `{job}` in this run, as its latest try"))
+            })?;
+        let changes = machine::retry(&progress.plan, &progress.states(), key).map_err(|error| {
+            match error {
                 RetryError::NotFound { .. } => Error::not_found(format!("job `{job}`")),
                 RetryError::NotOver { state, .. } => Error::conflict(
                     "job_not_failed",
-                    format!("the job is {state}; only one that failed or was canceled is tried again"),
+                    format!(
+                        "the job is {state}; only one that failed or was canceled is tried again"
+                    ),
                 ),
-            })?;
+            }
+        })?;
         let now = self.clock.now();
         let mut run = progress.run;
         run.state = RunState::Queued;

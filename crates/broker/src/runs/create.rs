@@ -1,15 +1,17 @@
 //! Starting a run.
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 
 use keyferry_domain::audit::Target;
 use keyferry_domain::id::{JobId, OrganizationId, PipelineId, RunId};
 use keyferry_domain::run::{JobState, RunState, StepState};
-use keyferry_domain::{Actor, Error, Result, Timestamp};
-use keyferry_pipeline::{Definition, JobPlan, RunInputs};
+use keyferry_domain::{Actor, Error, FieldError, Result, Timestamp};
+use keyferry_pipeline::{Definition, JobPlan, PlanError, RunInputs};
 use keyferry_policy::Action;
-use keyferry_store::runs::RunRecord;
 use keyferry_store::jobs::JobRecord;
+use keyferry_store::pipelines::RevisionRecord;
+use keyferry_store::runs::RunRecord;
 use keyferry_store::steps::StepRecord;
 use keyferry_store::{Change, jobs, runs, steps};
 
@@ -38,16 +40,14 @@ impl Broker {
         pipeline_id: &PipelineId,
         new: NewRun,
     ) -> Result<RunDetails> {
-        let pipeline = self.find_pipeline(organization, pipeline_id).await?;
-        let subject = self.pipeline_subject(&pipeline).await?;
-        self.allow(actor, organization, Action::RunStart, &subject).await?;
-        if new.comment.as_ref().is_some_and(|comment| comment.len() > 1_000) {
-            return Err(Error::invalid_field("/comment", "is longer than 1000 bytes"));
+        let pipeline =
+            self.allowed_pipeline(actor, organization, pipeline_id, Action::RunStart).await?;
+        if new.comment.as_ref().is_some_and(|comment| comment.chars().count() > 1_000) {
+            return Err(Error::invalid_field("/comment", "has more than 1000 characters"));
         }
         let revision =
             self.find_revision(organization, pipeline_id, pipeline.current_revision).await?;
-        let definition = Definition::parse(&revision.yaml)
-            .map_err(|_| Error::internal("a saved revision that cannot be read"))?;
+        let definition = read_revision(&revision)?;
         let executor = match actor.user() {
             Some(user) => self.active_user(user).await?.map_or_else(String::new, |user| user.name),
             None => String::new(),
@@ -84,10 +84,8 @@ impl Broker {
             executor,
             started_at: now,
         };
-        let plan = definition.plan(&inputs).map_err(|error| {
-            Error::invalid("run_invalid", format!("cannot {error}"))
-                .hint("nothing was started; change what was given for this run, or the pipeline")
-        })?;
+        // An error undoes the transaction, and with it the number.
+        let plan = definition.plan(&inputs).map_err(|error| invalid_run(&error))?;
         for (position, job) in plan.jobs.iter().enumerate() {
             self.add_job(&mut change, &run, position, job, 1, now).await?;
         }
@@ -153,4 +151,34 @@ impl Broker {
         }
         Ok(id)
     }
+}
+
+/// Reads a revision that was checked when it was saved.
+pub(crate) fn read_revision(revision: &RevisionRecord) -> Result<Definition> {
+    Definition::parse(&revision.yaml).map_err(|diagnostics| {
+        let cause = diagnostics.first().map_or_else(String::new, |first| first.message.clone());
+        let message = "this version of Keyferry cannot read what an earlier one has saved";
+        Error::conflict("revision_unreadable", message)
+            .hint("open the pipeline, correct what is marked, and save it again")
+            .caused_by(cause)
+    })
+}
+
+/// Tells which part of what was given cannot be used.
+fn invalid_run(error: &PlanError) -> Error {
+    let mut text = format!("cannot {error}");
+    if let Some(cause) = error.source() {
+        text = format!("{text}: cannot {cause}");
+    }
+    let pointer = match error {
+        PlanError::UnknownSource { source_id }
+        | PlanError::InvalidBranch { source_id, .. }
+        | PlanError::UnknownVariable { source_id, .. } => format!("/branches/{source_id}"),
+        PlanError::InvalidVariable { name } => format!("/variables/{name}"),
+        PlanError::TooLarge => "/variables".to_owned(),
+        PlanError::InvalidConnection { .. } => String::new(),
+    };
+    Error::invalid_fields(vec![FieldError::new(pointer, text.clone())])
+        .named("run_invalid", text)
+        .hint("nothing was started; change what was given for this run, or the pipeline")
 }

@@ -9,6 +9,7 @@ use keyferry_store::{jobs, run_logs};
 
 use crate::Broker;
 use crate::failure::store_failed;
+use crate::jobs::{LONGEST_WAIT, Patience};
 
 /// Chunks of one answer at most.
 const CHUNKS: u32 = 64;
@@ -39,9 +40,15 @@ impl Broker {
         wait: Duration,
     ) -> Result<LogPart> {
         self.allow_run(actor, organization, run, Action::RunRead).await?;
-        let deadline = self.clock.now().plus(wait);
+        if wait > LONGEST_WAIT {
+            return Err(Error::invalid_field("/wait_seconds", "is not between 0 and 30"));
+        }
+        if after < 0 {
+            return Err(Error::invalid_field("/after", "is less than 0"));
+        }
+        let patience = Patience::new(wait);
         loop {
-            let mut news = self.jobs.await_logs();
+            let news = self.jobs.await_logs();
             // The job first: what it wrote before it was over is then in the chunks.
             let record = jobs::find(&self.store, organization, job)
                 .await
@@ -51,8 +58,8 @@ impl Broker {
             let chunks = run_logs::read(&self.store, organization, job, after, CHUNKS)
                 .await
                 .map_err(store_failed)?;
-            let left = deadline.since(self.clock.now());
-            if !chunks.is_empty() || record.state.is_over() || left.is_zero() {
+            let has_news = !chunks.is_empty() || record.state.is_over();
+            if has_news || !patience.wait(news).await {
                 let is_last = chunks.len() < CHUNKS as usize;
                 let mut part = LogPart { text: String::new(), next: after, is_complete: false };
                 let mut has_all = true;
@@ -67,7 +74,6 @@ impl Broker {
                 part.is_complete = record.state.is_over() && is_last && has_all;
                 return Ok(part);
             }
-            news.wait(left).await;
         }
     }
 }

@@ -14,6 +14,7 @@ pub use keyferry_store::runs::{RunFilter, RunRecord};
 pub use keyferry_store::steps::StepRecord;
 
 pub use self::create::NewRun;
+pub(crate) use self::create::read_revision;
 pub use self::log::LogPart;
 
 /// A run with its jobs and steps.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use keyferry_domain::id::{OrganizationId, RunId};
 use keyferry_domain::page::{Page, PageRequest};
-use keyferry_domain::{Actor, Error, Result};
+use keyferry_domain::{Actor, Error, ErrorKind, Result};
 use keyferry_policy::Action;
 use keyferry_store::{jobs, runs, steps};
 
@@ -58,16 +58,14 @@ impl Broker {
         organization: &OrganizationId,
         run: &RunRecord,
     ) -> Result<Option<String>> {
-        let found = keyferry_store::pipelines::find(&self.store, organization, &run.pipeline_id)
-            .await
-            .map_err(store_failed)?;
-        let Some(pipeline) = found else { return Ok(None) };
+        let pipeline = self.pipeline_of_run(run).await?;
         let subject = self.pipeline_subject(&pipeline).await?;
         let sees = self.may(actor, organization, Action::RunRead, &subject).await?;
         Ok(sees.then_some(pipeline.name))
     }
 
-    /// Returns the run when the caller may do this with it.
+    /// Returns the run when the caller may do this with it. To somebody who may not see it, one
+    /// that exists and one that does not look the same.
     pub(super) async fn allow_run(
         &self,
         actor: &Actor,
@@ -76,14 +74,29 @@ impl Broker {
         action: Action,
     ) -> Result<RunRecord> {
         let missing = || Error::not_found(format!("run `{id}`"));
-        let run = runs::find(&self.store, organization, id)
-            .await
-            .map_err(store_failed)?
-            .ok_or_else(missing)?;
-        let pipeline = self.find_pipeline(organization, &run.pipeline_id).await.map_err(|_| missing())?;
+        let Some(run) = runs::find(&self.store, organization, id).await.map_err(store_failed)?
+        else {
+            self.allow(actor, organization, Action::RunList, &Subject::Organization).await?;
+            return Err(missing());
+        };
+        let pipeline = self.pipeline_of_run(&run).await?;
         let subject = self.pipeline_subject(&pipeline).await?;
-        self.allow(actor, organization, action, &subject).await?;
-        Ok(run)
+        match self.allow(actor, organization, action, &subject).await {
+            Ok(()) => Ok(run),
+            // What is not found is the pipeline; a member must not learn of it by its run.
+            Err(error)
+                if error.kind() == ErrorKind::NotFound
+                    && self
+                        .may(actor, organization, Action::RunList, &Subject::Organization)
+                        .await? =>
+            {
+                let is_seen = self.may(actor, organization, Action::RunRead, &subject).await?;
+                // The runs of a deleted pipeline are still there.
+                let deleted = Error::denied("pipeline_deleted", "the run's pipeline was deleted");
+                Err(if is_seen { deleted } else { missing() })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) async fn run_details(
@@ -95,7 +108,7 @@ impl Broker {
             .await
             .map_err(store_failed)?
             .ok_or_else(|| Error::not_found(format!("run `{id}`")))?;
-        let pipeline_name = self.find_pipeline(organization, &run.pipeline_id).await?.name;
+        let pipeline_name = self.pipeline_of_run(&run).await?.name;
         let mut latest: BTreeMap<i64, JobRecord> = BTreeMap::new();
         for job in jobs::list_by_run(&self.store, organization, id).await.map_err(store_failed)? {
             latest.insert(job.position, job);

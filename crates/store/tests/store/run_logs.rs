@@ -29,7 +29,13 @@ async fn a_chunk_that_is_sent_again_is_kept_once() {
         assert_eq!(all[2].0, 10);
         assert_eq!(read(0, 1).await, all[1..2]);
         assert!(read(10, 9).await.is_empty());
+        let last = run_logs::last_sequence(&world.store, &organization, &job).await.unwrap();
+        assert_eq!(last, 10);
+        let size = run_logs::size_bytes(&world.store, &organization, &job).await.unwrap();
+        assert_eq!(size, i64::try_from("one\nzw\u{fffd}ei\nten\n".len()).unwrap());
         let other = world.organization_id();
+        assert_eq!(run_logs::last_sequence(&world.store, &other, &job).await.unwrap(), 0);
+        assert_eq!(run_logs::size_bytes(&world.store, &other, &job).await.unwrap(), 0);
         let seen = run_logs::read(&world.store, &other, &job, -1, 9).await.unwrap();
         assert!(seen.is_empty());
     })
