@@ -198,8 +198,14 @@ fn visible_error(
         })
     };
     let is_person = matches!(request.principal, Principal::User { .. });
+    // Named as whoever looks for a thing that is not there names it, so that nobody learns from
+    // the words what exists in an organization of others.
+    let nothing_there = || {
+        let found = audit_target(organization, target);
+        Error::not_found(format!("{} `{}`", found.kind, found.id))
+    };
     if is_person && !sees(Action::OrganizationRead, &Subject::Organization) {
-        return Error::not_found(format!("organization `{organization}`"));
+        return nothing_there();
     }
     let read = match target {
         Subject::Organization => None,
@@ -216,8 +222,7 @@ fn visible_error(
         && is_person
         && (read == request.action || !sees(read, target))
     {
-        let id = audit_target(organization, target).id;
-        return Error::not_found(format!("{} `{id}`", target.noun()));
+        return nothing_there();
     }
     let error = Error::denied("denied", decision.sentence());
     match decision {

@@ -8,7 +8,7 @@ use keyferry_domain::page::{Page, PageRequest};
 use keyferry_domain::{Actor, Error, Result};
 use keyferry_policy::Action;
 use keyferry_store::groups::GroupRecord;
-use keyferry_store::{fold, groups, members};
+use keyferry_store::{Change, fold, groups, members};
 
 use crate::Broker;
 use crate::access::Subject;
@@ -39,7 +39,8 @@ impl Broker {
     ) -> Result<Group> {
         self.allow(actor, organization, Action::GroupCreate, &Subject::Organization).await?;
         let name = check_name("/name", name)?;
-        let users = self.check_users(organization, users).await?;
+        let mut change = self.store.begin().await.map_err(store_failed)?;
+        let users = check_users(&mut change, organization, users).await?;
         let group = GroupRecord {
             organization_id: organization.clone(),
             id: GroupId::generate(&*self.clock, &*self.random),
@@ -48,8 +49,10 @@ impl Broker {
             created_at: self.clock.now(),
             version: 1,
         };
-        groups::create(&self.store, &group, &users).await.map_err(store_failed)?;
-        let event = Event::done("group.create", Target::new("group", &group.id));
+        groups::create(&mut change, &group, &users).await.map_err(store_failed)?;
+        change.commit().await.map_err(store_failed)?;
+        let event =
+            Event::done("group.create", Target::new("group", &group.id)).with("users", users.len());
         self.record(actor, Some(organization), event).await?;
         Ok(Group { group, users })
     }
@@ -87,11 +90,14 @@ impl Broker {
         group.name = check_name("/name", name)?;
         group.name_folded = fold(&group.name);
         group.version = version;
-        let users = self.check_users(organization, users).await?;
+        let mut change = self.store.begin().await.map_err(store_failed)?;
+        let users = check_users(&mut change, organization, users).await?;
         group.version =
-            groups::update(&self.store, &group, Some(&users)).await.map_err(store_failed)?;
+            groups::update(&mut change, &group, Some(&users)).await.map_err(store_failed)?;
+        change.commit().await.map_err(store_failed)?;
         self.leases.forget();
-        let event = Event::done("group.update", Target::new("group", id)).with("users", users.len());
+        let event =
+            Event::done("group.update", Target::new("group", id)).with("users", users.len());
         self.record(actor, Some(organization), event).await?;
         Ok(Group { group, users })
     }
@@ -105,7 +111,9 @@ impl Broker {
     ) -> Result<()> {
         self.find_group(organization, id).await?;
         self.allow(actor, organization, Action::GroupDelete, &Subject::Group(id.clone())).await?;
-        groups::delete(&self.store, organization, id).await.map_err(store_failed)?;
+        if !groups::delete(&self.store, organization, id).await.map_err(store_failed)? {
+            return Err(no_group(id));
+        }
         self.leases.forget();
         let event = Event::done("group.delete", Target::new("group", id));
         self.record(actor, Some(organization), event).await
@@ -115,29 +123,33 @@ impl Broker {
         groups::find(&self.store, organization, id)
             .await
             .map_err(store_failed)?
-            .ok_or_else(|| Error::not_found(format!("group `{id}`")))
+            .ok_or_else(|| no_group(id))
     }
+}
 
-    /// Checks that everyone is a member; names nobody twice.
-    pub(crate) async fn check_users(
-        &self,
-        organization: &OrganizationId,
-        users: &[UserId],
-    ) -> Result<Vec<UserId>> {
-        if users.len() > USERS {
-            return Err(Error::invalid_field("/users", format!("holds more than {USERS} users")));
-        }
-        for (index, user) in users.iter().enumerate() {
-            let member =
-                members::find(&self.store, organization, user).await.map_err(store_failed)?;
-            if member.is_none() {
-                return Err(Error::invalid_field(
-                    format!("/users/{index}"),
-                    format!("`{user}` is not a member of this organization"),
-                ));
-            }
-        }
-        let distinct: BTreeSet<&UserId> = users.iter().collect();
-        Ok(distinct.into_iter().cloned().collect())
+fn no_group(id: &GroupId) -> Error {
+    Error::not_found(format!("group `{id}`"))
+}
+
+/// Checks that everyone is a member; names nobody twice. Runs within the change, so that nobody
+/// leaves in between.
+async fn check_users(
+    change: &mut Change,
+    organization: &OrganizationId,
+    users: &[UserId],
+) -> Result<Vec<UserId>> {
+    if users.len() > USERS {
+        return Err(Error::invalid_field("/users", format!("holds more than {USERS} users")));
     }
+    for (index, user) in users.iter().enumerate() {
+        let member = members::find(&mut *change, organization, user).await.map_err(store_failed)?;
+        if member.is_none() {
+            return Err(Error::invalid_field(
+                format!("/users/{index}"),
+                format!("`{user}` is not a member of this organization"),
+            ));
+        }
+    }
+    let distinct: BTreeSet<&UserId> = users.iter().collect();
+    Ok(distinct.into_iter().cloned().collect())
 }

@@ -9,7 +9,9 @@ use keyferry_domain::{Actor, Error, Result, Role};
 use keyferry_policy::{Action, Facts};
 use keyferry_store::members::MemberRecord;
 use keyferry_store::users::UserRecord;
-use keyferry_store::{connection_members, fold, members, tokens, users, workloads};
+use keyferry_store::{
+    Change, connection_members, fold, members, organizations, tokens, users, workloads,
+};
 
 use crate::Broker;
 use crate::access::Subject;
@@ -38,6 +40,9 @@ pub struct NewMember {
 impl Broker {
     /// Adds a person. Someone who has no password yet gets an invitation; inviting them again
     /// makes a new one.
+    ///
+    /// Whoever holds an invitation becomes that person, in every organization that they belong
+    /// to. So only one organization can have invited someone who has not answered yet.
     pub async fn create_member(
         &self,
         actor: &Actor,
@@ -68,11 +73,16 @@ impl Broker {
         if is_new {
             users::create(&mut change, &user).await.map_err(store_failed)?;
         }
+        if user.password_hash.is_none() {
+            refuse_if_invited_elsewhere(&mut change, organization, &user.id).await?;
+        }
         let present =
             members::find(&mut change, organization, &user.id).await.map_err(store_failed)?;
-        let member = match present {
+        let (member, action) = match present {
             // Invited before, and the link was lost: only the invitation is made again.
-            Some(member) if user.password_hash.is_none() && member.role == role => member,
+            Some(member) if user.password_hash.is_none() && member.role == role => {
+                (member, "member.invite")
+            }
             Some(_) => {
                 return Err(Error::conflict("already_exists", "this person is a member already")
                     .hint("change the role with `keyferry member set-role`"));
@@ -86,7 +96,7 @@ impl Broker {
                     version: 1,
                 };
                 members::create(&mut change, &member).await.map_err(store_failed)?;
-                member
+                (member, "member.create")
             }
         };
         let mut invitation = None;
@@ -98,7 +108,7 @@ impl Broker {
             invitation = Some(token.text().clone());
         }
         change.commit().await.map_err(store_failed)?;
-        let event = Event::done("member.create", Target::new("member", &user.id))
+        let event = Event::done(action, Target::new("member", &user.id))
             .with("role", role)
             .with("invited", invitation.is_some());
         self.record(actor, Some(organization), event).await?;
@@ -113,8 +123,7 @@ impl Broker {
         page: &PageRequest,
     ) -> Result<Page<Member>> {
         self.allow(actor, organization, Action::MemberList, &Subject::Organization).await?;
-        let found =
-            members::list(&self.store, organization, page).await.map_err(store_failed)?;
+        let found = members::list(&self.store, organization, page).await.map_err(store_failed)?;
         let mut items = Vec::with_capacity(found.items.len());
         for member in found.items {
             let user = self.user_of(&member).await?;
@@ -136,10 +145,13 @@ impl Broker {
         let subject = Subject::Member { user: user.clone(), role: member.role };
         let facts = Facts { grants_ownership: role == Role::Owner, ..Facts::default() };
         self.allow_with(actor, organization, Action::MemberUpdate, &subject, facts).await?;
+        // What was allowed holds for the role that was read.
+        if member.version != version {
+            return Err(Error::stale(format!("member `{user}`"), member.version));
+        }
         let before = member.role;
         member.role = role;
-        member.version = version;
-        let mut change = self.store.begin().await.map_err(store_failed)?;
+        let mut change = self.begin_with_owners(organization).await?;
         member.version = members::update(&mut change, &member).await.map_err(store_failed)?;
         keep_an_owner(&mut change, organization, before, Some(role)).await?;
         change.commit().await.map_err(store_failed)?;
@@ -164,15 +176,25 @@ impl Broker {
         let subject = Subject::Member { user: user.clone(), role: member.role };
         self.allow(actor, organization, Action::MemberDelete, &subject).await?;
         let now = self.clock.now();
-        let mut change = self.store.begin().await.map_err(store_failed)?;
+        let mut change = self.begin_with_owners(organization).await?;
+        match members::find(&mut change, organization, user).await.map_err(store_failed)? {
+            None => return Err(no_member(user)),
+            // What was allowed holds for the role that was read.
+            Some(now) if now.role != member.role => {
+                return Err(Error::stale(format!("member `{user}`"), now.version));
+            }
+            Some(_) => {}
+        }
         members::delete(&mut change, organization, user).await.map_err(store_failed)?;
         keep_an_owner(&mut change, organization, member.role, None).await?;
         connection_members::delete_by_user(&mut change, organization, user)
             .await
             .map_err(store_failed)?;
-        tokens::revoke_by_user(&mut change, Some(organization), user, now)
-            .await
-            .map_err(store_failed)?;
+        // An invitation belongs to no organization: it ends with the only one that made it.
+        let person = users::find(&mut change, user).await.map_err(store_failed)?;
+        let has_account = person.is_some_and(|person| person.password_hash.is_some());
+        let tokens_of = if has_account { Some(organization) } else { None };
+        tokens::revoke_by_user(&mut change, tokens_of, user, now).await.map_err(store_failed)?;
         let ended = workloads::end_by_user(&mut change, organization, user, now)
             .await
             .map_err(store_failed)?;
@@ -195,7 +217,15 @@ impl Broker {
         members::find(&self.store, organization, user)
             .await
             .map_err(store_failed)?
-            .ok_or_else(|| Error::not_found(format!("member `{user}`")))
+            .ok_or_else(|| no_member(user))
+    }
+
+    /// Begins a change that may take an owner away. Only one goes on at a time, so that two owners
+    /// who leave at the same moment cannot both succeed.
+    async fn begin_with_owners(&self, organization: &OrganizationId) -> Result<Change> {
+        let mut change = self.store.begin().await.map_err(store_failed)?;
+        organizations::lock(&mut change, organization).await.map_err(store_failed)?;
+        Ok(change)
     }
 
     async fn user_of(&self, member: &MemberRecord) -> Result<UserRecord> {
@@ -206,10 +236,30 @@ impl Broker {
     }
 }
 
-/// Refuses a change after which an organization would have no owner. Runs within the change, so
-/// that two owners who leave at the same moment cannot both succeed.
+fn no_member(user: &UserId) -> Error {
+    Error::not_found(format!("member `{user}`"))
+}
+
+/// Refuses to make a second invitation for somebody whom another organization has invited.
+async fn refuse_if_invited_elsewhere(
+    change: &mut Change,
+    organization: &OrganizationId,
+    user: &UserId,
+) -> Result<()> {
+    let places = members::list_by_user(change, user).await.map_err(store_failed)?;
+    if places.iter().any(|place| place.organization_id != *organization) {
+        return Err(Error::conflict(
+            "invited_elsewhere",
+            "this person was invited by another organization and has not answered yet",
+        )
+        .hint("add them once they have chosen a password"));
+    }
+    Ok(())
+}
+
+/// Refuses a change after which an organization would have no owner.
 async fn keep_an_owner(
-    change: &mut keyferry_store::Change,
+    change: &mut Change,
     organization: &OrganizationId,
     before: Role,
     after: Option<Role>,
@@ -217,9 +267,8 @@ async fn keep_an_owner(
     if before != Role::Owner || after == Some(Role::Owner) {
         return Ok(());
     }
-    let owners = members::list_by_role(change, organization, Role::Owner, 1)
-        .await
-        .map_err(store_failed)?;
+    let owners =
+        members::list_by_role(change, organization, Role::Owner, 1).await.map_err(store_failed)?;
     if owners.is_empty() {
         return Err(Error::conflict("last_owner", "an organization keeps at least one owner")
             .hint("make somebody else an owner first"));

@@ -4,7 +4,7 @@ use keyferry_domain::Timestamp;
 use keyferry_domain::id::OrganizationId;
 use keyferry_domain::page::{Page, PageRequest};
 
-use crate::database::On;
+use crate::database::{Change, On};
 use crate::error::Result;
 use crate::record::{Filter, page, record};
 use crate::row::params;
@@ -48,4 +48,11 @@ pub async fn list_all(
 ) -> Result<Page<OrganizationRecord>> {
     let filter = Filter::default().ascending("id", request);
     page(&mut on.into(), filter, request, |record: &OrganizationRecord| record.id.to_string()).await
+}
+
+/// Makes every other change that locks this organization wait until this one ends; for rules over
+/// several rows, such as "one owner stays". SQLite has one writer anyway. Tells whether it exists.
+pub async fn lock(change: &mut Change, id: &OrganizationId) -> Result<bool> {
+    let sql = "UPDATE organizations SET version = version WHERE id = $1";
+    Ok(On::from(change).execute(sql.to_owned(), params![id]).await? > 0)
 }
