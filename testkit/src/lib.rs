@@ -11,6 +11,7 @@ pub mod canary;
 pub mod certificates;
 pub mod children;
 pub mod environment;
+pub mod generated;
 pub mod git;
 pub mod http;
 pub mod images;

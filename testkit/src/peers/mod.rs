@@ -9,6 +9,7 @@ use anyhow::Result;
 
 use crate::children::{command, run_with_input};
 
+pub mod git_backend;
 pub mod git_http;
 pub mod git_ssh;
 pub mod gitea;
