@@ -1,0 +1,8 @@
+//! Use cases over a real store, vault and policy, with a clock that stands still. Outside services
+//! are stand-ins on loopback.
+
+mod connections;
+mod credentials;
+mod fixture;
+mod gitea;
+mod leases;
