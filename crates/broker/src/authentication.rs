@@ -24,8 +24,7 @@ impl Broker {
         request: RequestId,
         address: Option<IpAddr>,
     ) -> Result<Actor> {
-        let token = Token::parse(token)
-            .map_err(|error| refused().caused_by(error))?;
+        let token = Token::parse(token).map_err(|error| refused().caused_by(error))?;
         let hash = hash_token(&token);
         let is_holder = matches!(token.kind(), TokenKind::Job | TokenKind::Workload);
         if is_holder && let Some(identity) = self.leases.identity(&hash).await {
@@ -90,10 +89,8 @@ impl Broker {
             (TokenKind::Runner, None, Some(runner)) => {
                 let known =
                     runners::find_anywhere(&self.store, &runner).await.map_err(store_failed)?;
-                Ok(known.map(|known| Identity::Runner {
-                    runner,
-                    organization: known.organization_id,
-                }))
+                Ok(known
+                    .map(|known| Identity::Runner { runner, organization: known.organization_id }))
             }
             _ => Ok(None),
         }

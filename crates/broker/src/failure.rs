@@ -35,8 +35,9 @@ pub(crate) fn provider_failed(error: ProviderError) -> Error {
     let message = error.to_string();
     let upstream = |code| Error::new(ErrorKind::Upstream, code, message.clone());
     match error {
-        ProviderError::Rejected { .. } => upstream("credential_rejected")
-            .hint("replace the credential inside the connection: `keyferry connection reconfigure`"),
+        ProviderError::Rejected { .. } => upstream("credential_rejected").hint(
+            "replace the credential inside the connection: `keyferry connection reconfigure`",
+        ),
         ProviderError::NotFound { .. } => {
             Error::new(ErrorKind::NotFound, "not_found_at_service", message)
                 .hint("check the spelling, and that the connection's credential may see it")
@@ -55,11 +56,8 @@ pub(crate) fn provider_failed(error: ProviderError) -> Error {
                 .hint("change this setting of the connection: `keyferry connection reconfigure`")
         }
         ProviderError::MergeConflict { paths } => {
-            let list = if paths.is_empty() {
-                String::new()
-            } else {
-                format!(" in {}", paths.join(", "))
-            };
+            let list =
+                if paths.is_empty() { String::new() } else { format!(" in {}", paths.join(", ")) };
             Error::conflict("merge_conflict", format!("the branches conflict{list}"))
                 .hint("merge them by hand, or bring the source branch up to date first")
         }
@@ -67,7 +65,8 @@ pub(crate) fn provider_failed(error: ProviderError) -> Error {
             .hint("look at what was added, then try again with the present commit"),
         ProviderError::Refused { .. } => Error::conflict("service_refused", message),
         ProviderError::Unsupported { reason } => Error::invalid("unsupported", reason),
-        ProviderError::Unexpected { .. } => upstream("service_unexpected")
-            .hint("check that the address is that of the service"),
+        ProviderError::Unexpected { .. } => {
+            upstream("service_unexpected").hint("check that the address is that of the service")
+        }
     }
 }

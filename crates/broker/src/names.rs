@@ -23,9 +23,9 @@ pub(crate) fn check_name(pointer: &str, name: &str) -> Result<String> {
 pub(crate) fn check_email(pointer: &str, email: &str) -> Result<String> {
     let is_valid = email.len() <= 254
         && email.chars().all(|c| !c.is_control() && !c.is_whitespace())
-        && email
-            .split_once('@')
-            .is_some_and(|(name, host)| !name.is_empty() && !host.is_empty() && !host.contains('@'));
+        && email.split_once('@').is_some_and(|(name, host)| {
+            !name.is_empty() && !host.is_empty() && !host.contains('@')
+        });
     if is_valid {
         Ok(email.to_owned())
     } else {

@@ -18,7 +18,11 @@ use crate::names::check_name;
 impl Broker {
     /// Creates an organization; the caller becomes its owner. Only people who own an organization
     /// of this server already may add another, so that nobody can fill the server with them.
-    pub async fn create_organization(&self, actor: &Actor, name: &str) -> Result<OrganizationRecord> {
+    pub async fn create_organization(
+        &self,
+        actor: &Actor,
+        name: &str,
+    ) -> Result<OrganizationRecord> {
         let Identity::User { user, via: Via::Session(_) } = &actor.identity else {
             return Err(Error::denied("session_needed", "an organization is created in a session")
                 .hint("sign in with `keyferry login`"));
@@ -53,7 +57,8 @@ impl Broker {
         members::create(&mut change, &member).await.map_err(store_failed)?;
         change.commit().await.map_err(store_failed)?;
         let target = Target::new("organization", &organization.id);
-        self.record(actor, Some(&organization.id), Event::done("organization.create", target)).await?;
+        self.record(actor, Some(&organization.id), Event::done("organization.create", target))
+            .await?;
         Ok(organization)
     }
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use keyferry_domain::connection::ConnectionId;
 use keyferry_domain::audit::Target;
+use keyferry_domain::connection::ConnectionId;
 use keyferry_domain::id::{OrganizationId, WorkloadId};
 use keyferry_domain::secret::SecretString;
 use keyferry_domain::token::{Token, TokenKind};
@@ -132,9 +132,7 @@ impl Broker {
     /// Ends the workloads whose time is up; called by the server's loop.
     pub async fn sweep_workloads(&self, actor: &Actor) -> Result<()> {
         let now = self.clock.now();
-        for workload in
-            workloads::end_expired(&self.store, now, 100).await.map_err(store_failed)?
-        {
+        for workload in workloads::end_expired(&self.store, now, 100).await.map_err(store_failed)? {
             let organization = &workload.organization_id;
             self.end_leases_of_holder(actor, organization, workload.id.as_str()).await?;
             let event = Event::done("workload.end", Target::new("workload", &workload.id))

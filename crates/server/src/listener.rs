@@ -32,14 +32,14 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 const CERTIFICATE_CHECK_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Certificate and key as last read, with the time of the file then.
-pub struct Tls {
+pub(crate) struct Tls {
     files: TlsFiles,
     acceptor: RwLock<(TlsAcceptor, Option<SystemTime>)>,
 }
 
 impl Tls {
     /// Reads certificate and key.
-    pub fn read(files: TlsFiles) -> Result<Self> {
+    pub(crate) fn read(files: TlsFiles) -> Result<Self> {
         let loaded = load(&files)?;
         Ok(Self { files, acceptor: RwLock::new(loaded) })
     }
@@ -81,7 +81,7 @@ fn load(files: &TlsFiles) -> Result<(TlsAcceptor, Option<SystemTime>)> {
 }
 
 /// Serves until `shutdown`, then drains.
-pub async fn serve(
+pub(crate) async fn serve(
     listener: TcpListener,
     tls: Option<Arc<Tls>>,
     router: Router,
@@ -102,8 +102,13 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, address)) => {
-                let serving =
-                    serve_connection(stream, address, tls.clone(), router.clone(), shutdown.clone());
+                let serving = serve_connection(
+                    stream,
+                    address,
+                    tls.clone(),
+                    router.clone(),
+                    shutdown.clone(),
+                );
                 connections.spawn(serving);
             }
             Err(error) => {
@@ -141,12 +146,8 @@ async fn serve_connection(
     }
 }
 
-async fn speak_http<S>(
-    stream: S,
-    address: SocketAddr,
-    router: Router,
-    shutdown: CancellationToken,
-) where
+async fn speak_http<S>(stream: S, address: SocketAddr, router: Router, shutdown: CancellationToken)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {

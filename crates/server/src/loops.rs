@@ -19,7 +19,7 @@ use crate::settings::Settings;
 const SWEEP_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Starts every loop; they end with `shutdown`.
-pub fn start(broker: &Arc<Broker>, shutdown: CancellationToken) -> TaskTracker {
+pub(crate) fn start(broker: &Arc<Broker>, shutdown: CancellationToken) -> TaskTracker {
     let loops = TaskTracker::new();
     loops.spawn(take_back_leases(Arc::clone(broker), shutdown.clone()));
     loops.spawn(sweep(Arc::clone(broker), shutdown));
@@ -74,7 +74,7 @@ async fn sweep(broker: Arc<Broker>, shutdown: CancellationToken) {
 }
 
 /// Starts the runner inside the server. It speaks the public API at `url`, like any other runner.
-pub async fn start_runner(
+pub(crate) async fn start_runner(
     broker: &Broker,
     settings: &Settings,
     url: &str,

@@ -27,9 +27,13 @@ impl Throttle {
     pub fn admit(&self, address: Option<IpAddr>) -> Result<()> {
         self.limiter.check_key(&address).map_err(|not_until| {
             let wait = not_until.wait_time_from(self.clock.now());
-            Error::new(ErrorKind::RateLimited, "too_many_tries", "there were too many tries from this address")
-                .retry_after(wait)
-                .hint("wait a minute, then try again")
+            Error::new(
+                ErrorKind::RateLimited,
+                "too_many_tries",
+                "there were too many tries from this address",
+            )
+            .retry_after(wait)
+            .hint("wait a minute, then try again")
         })?;
         if self.limiter.len() > 10_000 {
             self.limiter.retain_recent();

@@ -25,8 +25,13 @@ pub(super) async fn run(settings: Settings, action: Action) -> Result<()> {
             report.chains,
             report.last_hash.as_deref().unwrap_or("none yet")
         )),
-        Some(broken) => {
-            bail!("trust the audit record: event {} of chain {} {}", broken.sequence, broken.chain, broken.reason)
+        Some(misfit) => {
+            bail!(
+                "trust the audit record: event {} of chain {} {}",
+                misfit.sequence,
+                misfit.chain,
+                misfit.reason
+            )
         }
     }
 }

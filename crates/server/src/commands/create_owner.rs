@@ -27,7 +27,8 @@ pub(super) struct Args {
 pub(super) async fn run(settings: Settings, args: Args) -> Result<()> {
     super::start_logging(&settings)?;
     let password = if args.password_file.as_os_str() == "-" {
-        std::io::read_to_string(std::io::stdin()).context("read the password from standard input")?
+        std::io::read_to_string(std::io::stdin())
+            .context("read the password from standard input")?
     } else {
         std::fs::read_to_string(&args.password_file)
             .with_context(|| format!("read the password from {}", args.password_file.display()))?

@@ -8,7 +8,9 @@ pub(super) async fn run(settings: Settings) -> Result<()> {
     let scheme = settings.database.url.expose().split("://").next().unwrap_or_default().to_owned();
     let root_key = match &settings.root_key {
         RootKeySettings::Text(_) => "in the environment".to_owned(),
-        RootKeySettings::File(path) | RootKeySettings::DefaultFile(path) => path.display().to_string(),
+        RootKeySettings::File(path) | RootKeySettings::DefaultFile(path) => {
+            path.display().to_string()
+        }
     };
     for (name, value) in [
         ("data folder", settings.data_dir.display().to_string()),

@@ -74,10 +74,8 @@ pub fn run(command: Command) -> ExitCode {
 }
 
 fn say_error(error: &anyhow::Error) {
-    let mut text = format!("error: {error}\n");
-    for cause in error.chain().skip(1) {
-        text.push_str(&format!("  caused by: {cause}\n"));
-    }
+    let causes = error.chain().skip(1).map(|cause| format!("  caused by: {cause}\n"));
+    let text: String = std::iter::once(format!("error: {error}\n")).chain(causes).collect();
     // Where stderr is closed there is nobody to tell.
     let _ignored = std::io::stderr().write_all(text.as_bytes());
 }
@@ -90,17 +88,16 @@ fn print(line: &str) -> Result<()> {
 
 #[expect(clippy::disallowed_methods, reason = "settings are read here, once")]
 fn resolve(args: SettingArgs) -> Result<Settings> {
-    let folder = |name: &str| {
-        std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
-    };
-    let home = folder("XDG_DATA_HOME").or_else(|| folder("HOME").map(|home| home.join(".local/share")));
+    let folder =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home =
+        folder("XDG_DATA_HOME").or_else(|| folder("HOME").map(|home| home.join(".local/share")));
     args.resolve(home.as_deref())
 }
 
 fn start_logging(settings: &Settings) -> Result<()> {
     let filter = EnvFilter::try_new(&settings.log).context("read --log")?;
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let outcome = if settings.is_log_json {
         builder.json().try_init()
     } else {

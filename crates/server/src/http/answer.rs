@@ -11,10 +11,10 @@ use serde::Serialize;
 use super::problem::Failure;
 
 /// What a handler returns.
-pub type Answer<T> = Result<T, Failure>;
+pub(super) type Answer<T> = Result<T, Failure>;
 
 /// A view, with 201: something was made.
-pub struct Created<T>(pub T);
+pub(super) struct Created<T>(pub T);
 
 impl<T: Serialize> IntoResponse for Created<T> {
     fn into_response(self) -> Response {
@@ -23,7 +23,7 @@ impl<T: Serialize> IntoResponse for Created<T> {
 }
 
 /// Nothing to show, with 204.
-pub struct Done;
+pub(super) struct Done;
 
 impl IntoResponse for Done {
     fn into_response(self) -> Response {
@@ -32,12 +32,16 @@ impl IntoResponse for Done {
 }
 
 /// Turns the outcome of a use case into an answer; the actor knows the request it belongs to.
-pub fn answer<T, V>(actor: &Actor, outcome: Result<T>, view: impl FnOnce(T) -> V) -> Answer<Json<V>> {
+pub(super) fn answer<T, V>(
+    actor: &Actor,
+    outcome: Result<T>,
+    view: impl FnOnce(T) -> V,
+) -> Answer<Json<V>> {
     finish(actor, outcome).map(|value| Json(view(value)))
 }
 
 /// Like [`answer`], with 201.
-pub fn created<T, V>(
+pub(super) fn created<T, V>(
     actor: &Actor,
     outcome: Result<T>,
     view: impl FnOnce(T) -> V,
@@ -46,12 +50,12 @@ pub fn created<T, V>(
 }
 
 /// Like [`answer`], with 204.
-pub fn done(actor: &Actor, outcome: Result<()>) -> Answer<Done> {
+pub(super) fn done(actor: &Actor, outcome: Result<()>) -> Answer<Done> {
     finish(actor, outcome).map(|()| Done)
 }
 
 /// Like [`answer`], for a page of a list.
-pub fn page<T, V>(
+pub(super) fn page<T, V>(
     actor: &Actor,
     outcome: Result<Page<T>>,
     view: impl FnMut(T) -> V,

@@ -15,18 +15,18 @@ use super::AppState;
 use super::problem::Failure;
 
 /// The largest body that any route takes: a credential with files of 1 MiB each, in base64.
-pub const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
+pub(super) const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 
 /// The caller, whose token was checked. A request without a token is refused.
 #[derive(Debug)]
-pub struct Caller(pub Actor);
+pub(super) struct Caller(pub Actor);
 
 /// A caller who need not have a token: signing in, first start.
 #[derive(Debug)]
-pub struct AnonymousCaller(pub Actor);
+pub(super) struct AnonymousCaller(pub Actor);
 
 /// Returns the request's id, which the outermost layer has set.
-pub fn request_id(parts: &Parts, state: &AppState) -> RequestId {
+pub(super) fn request_id(parts: &Parts, state: &AppState) -> RequestId {
     parts.extensions.get::<RequestId>().cloned().unwrap_or_else(|| state.broker.new_request_id())
 }
 
@@ -41,10 +41,12 @@ impl FromRequestParts<AppState> for Caller {
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Failure> {
         let request = request_id(parts, state);
         let fail = |error: Error| Failure::new(error, request.clone());
-        let header = parts.headers.get(AUTHORIZATION).ok_or_else(|| {
-            fail(Error::unauthenticated("this needs a token")
-                .hint("send the header `Authorization: Bearer <token>`; `keyferry login` gets one"))
-        })?;
+        let header =
+            parts.headers.get(AUTHORIZATION).ok_or_else(|| {
+                fail(Error::unauthenticated("this needs a token").hint(
+                    "send the header `Authorization: Bearer <token>`; `keyferry login` gets one",
+                ))
+            })?;
         let token = header
             .to_str()
             .ok()
@@ -72,7 +74,7 @@ impl FromRequestParts<AppState> for AnonymousCaller {
 /// A JSON body. Unknown fields, wrong types and garbage are refused with line and column; the
 /// text itself is never repeated, since it may hold a secret.
 #[derive(Debug)]
-pub struct Body<T>(pub T);
+pub(super) struct Body<T>(pub T);
 
 impl<T: DeserializeOwned> FromRequest<AppState> for Body<T> {
     type Rejection = Failure;
@@ -80,12 +82,13 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Body<T> {
     async fn from_request(request: Request, state: &AppState) -> Result<Self, Failure> {
         let (parts, body) = request.into_parts();
         let id = request_id(&parts, state);
-        let is_json = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(
-            |value| {
-                let media_type = value.split(';').next().unwrap_or_default().trim();
-                media_type.eq_ignore_ascii_case("application/json")
-            },
-        );
+        let is_json =
+            parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(
+                |value| {
+                    let media_type = value.split(';').next().unwrap_or_default().trim();
+                    media_type.eq_ignore_ascii_case("application/json")
+                },
+            );
         if !is_json {
             return Err(Failure::not_json(id));
         }
@@ -112,8 +115,8 @@ fn invalid_json(error: &serde_json::Error) -> Error {
         "read `",
         "use `",
     ]
-        .iter()
-        .any(|start| text.starts_with(start));
+    .iter()
+    .any(|start| text.starts_with(start));
     let message = if is_structural {
         let end = text.find(" at line ").unwrap_or(text.len());
         format!("{} ({place})", &text[..end])
@@ -128,7 +131,7 @@ fn invalid_json(error: &serde_json::Error) -> Error {
 
 /// The query string.
 #[derive(Debug)]
-pub struct Query<T>(pub T);
+pub(super) struct Query<T>(pub T);
 
 impl<T: DeserializeOwned> FromRequestParts<AppState> for Query<T> {
     type Rejection = Failure;
@@ -147,25 +150,25 @@ impl<T: DeserializeOwned> FromRequestParts<AppState> for Query<T> {
 
 /// The ids in the path, in order.
 #[derive(Debug)]
-pub struct Path<T>(pub T);
+pub(super) struct Path<T>(pub T);
 
 impl<T: DeserializeOwned + Send> FromRequestParts<AppState> for Path<T> {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Failure> {
-        match axum::extract::Path::<T>::from_request_parts(parts, state).await {
-            Ok(path) => Ok(Self(path.0)),
-            Err(_) => {
-                let names = RawPathParams::from_request_parts(parts, state).await.map_or_else(
-                    |_| Vec::new(),
-                    |parameters| parameters.iter().map(|(name, _)| name.to_owned()).collect(),
-                );
-                let fields = names
-                    .iter()
-                    .map(|name| FieldError::new(format!("/{name}"), "is not an id, or one of another kind"))
-                    .collect();
-                Err(Failure::new(Error::invalid_fields(fields), request_id(parts, state)))
-            }
+        if let Ok(path) = axum::extract::Path::<T>::from_request_parts(parts, state).await {
+            return Ok(Self(path.0));
         }
+        let names = RawPathParams::from_request_parts(parts, state).await.map_or_else(
+            |_| Vec::new(),
+            |parameters| parameters.iter().map(|(name, _)| name.to_owned()).collect(),
+        );
+        let fields = names
+            .iter()
+            .map(|name| {
+                FieldError::new(format!("/{name}"), "is not an id, or one of another kind")
+            })
+            .collect();
+        Err(Failure::new(Error::invalid_fields(fields), request_id(parts, state)))
     }
 }

@@ -41,10 +41,8 @@ pub(super) async fn issue_lease(
     Path(organization): Path<OrganizationId>,
     Body(body): Body<IssueLease>,
 ) -> Answer<Created<LeaseIssued>> {
-    let issued = state
-        .broker
-        .issue_lease(&actor, &organization, &body.connection_id, &body.operation)
-        .await;
+    let issued =
+        state.broker.issue_lease(&actor, &organization, &body.connection_id, &body.operation).await;
     created(&actor, issued, issued_view)
 }
 
@@ -125,7 +123,10 @@ fn request(actor: &Actor, query: &LeaseQuery) -> Answer<PageRequest> {
     if let Some(state) = &query.state
         && !["pending", "active", "ending", "ended"].contains(&state.as_str())
     {
-        return Err(fail(Error::invalid_field("/state", "is not pending, active, ending or ended")));
+        return Err(fail(Error::invalid_field(
+            "/state",
+            "is not pending, active, ending or ended",
+        )));
     }
     PageRequest::new(query.limit, query.cursor.clone()).map_err(fail)
 }

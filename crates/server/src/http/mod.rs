@@ -147,7 +147,7 @@ pub fn router(state: AppState) -> Router {
         .nest("/api/v1", operations())
         .split_for_parts();
     let document = Arc::new(document);
-    api.route("/api/openapi.json", get(move || openapi::serve(Arc::clone(&document))))
+    api.route("/api/openapi.json", get(async move || openapi::serve(&document)))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .fallback(no_route)
@@ -164,8 +164,9 @@ async fn around(State(state): State<AppState>, mut request: Request, next: Next)
     request.extensions_mut().insert(id.clone());
     let handled = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await;
     let mut response = match handled {
-        Ok(response) if response.status() == StatusCode::INTERNAL_SERVER_ERROR
-            && !response.headers().contains_key(axum::http::header::CONTENT_TYPE) =>
+        Ok(response)
+            if response.status() == StatusCode::INTERNAL_SERVER_ERROR
+                && !response.headers().contains_key(axum::http::header::CONTENT_TYPE) =>
         {
             Failure::new(Error::internal("a handler panicked"), id.clone()).into_response()
         }

@@ -1,7 +1,5 @@
 //! The description of the API (OpenAPI 3.1), made of the same macros that make the routes.
 
-use std::sync::Arc;
-
 use axum::Json;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Components, Info, License, OpenApi, OpenApiBuilder};
@@ -32,6 +30,6 @@ pub fn document() -> OpenApi {
 }
 
 /// Serves the document.
-pub(super) async fn serve(document: Arc<OpenApi>) -> Json<OpenApi> {
-    Json(OpenApi::clone(&document))
+pub(super) fn serve(document: &OpenApi) -> Json<OpenApi> {
+    Json(document.clone())
 }

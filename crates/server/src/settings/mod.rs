@@ -18,7 +18,6 @@ use clap::Args;
 use figment::Figment;
 use figment::providers::{Format as _, Serialized, Toml};
 use keyferry_domain::secret::SecretString;
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 pub use self::database::DatabaseSettings;
@@ -123,7 +122,8 @@ impl SettingArgs {
 
 /// Refuses keys of the settings file that are no settings.
 fn refuse_unknown(figment: &Figment, path: &Path) -> Result<()> {
-    let given: BTreeMap<String, IgnoredAny> =
+    // A settings file is a table; its values are looked at later.
+    let given: BTreeMap<String, figment::value::Value> =
         figment.extract().map_err(|error| anyhow::anyhow!("read the settings file: {error}"))?;
     let command = SettingArgs::augment_args(clap::Command::new("settings"));
     let known: Vec<&str> = command

@@ -58,7 +58,8 @@ fn a_database_address_from_two_places_is_refused_without_telling_it() {
     let settings = resolve(&["--database-url-file", path]).unwrap();
     assert_eq!(settings.database.url.expose(), "postgres://u:hunter2@h/d");
     assert!(!format!("{settings:?}").contains("hunter2"));
-    let error = resolve(&["--database-url-file", path, "--database-url", "sqlite:///x"]).unwrap_err();
+    let error =
+        resolve(&["--database-url-file", path, "--database-url", "sqlite:///x"]).unwrap_err();
     assert!(!format!("{error:?}").contains("hunter2"));
 }
 
