@@ -158,6 +158,45 @@ impl TestServer {
         }
     }
 
+    /// Adds somebody to the organization who has a password, and signs them in.
+    pub(crate) async fn sign_in(&self, role: Role) -> Person {
+        let number = self.people.fetch_add(1, Ordering::SeqCst) + 1;
+        let email = format!("{role}-{number}@example.com");
+        let owner = self.actor(&self.owner.user);
+        let invitation = self
+            .broker
+            .create_member(&owner, &self.organization, &email, "Signed in", role)
+            .await
+            .unwrap()
+            .invitation
+            .unwrap();
+        let body = json!({"invitation_token": invitation.expose(), "password": PASSWORD});
+        let session = self.accept(body).await.created();
+        Person {
+            user: session["user"]["id"].as_str().unwrap().parse().unwrap(),
+            email,
+            token: session["token"].as_str().unwrap().to_owned(),
+            organization: self.organization.clone(),
+        }
+    }
+
+    /// Makes an API token of somebody who is signed in.
+    pub(crate) async fn token_of(&self, person: &Person) -> Person {
+        let made = self.post(person, "/tokens", json!({"name": "another"})).await.created();
+        Person { token: made["token"].as_str().unwrap().to_owned(), ..person.clone() }
+    }
+
+    /// Accepts an invitation.
+    pub(crate) async fn accept(&self, body: Value) -> Answer {
+        self.call(None, Method::POST, "/api/v1/invitations/accept", Some(&body)).await
+    }
+
+    /// Signs in with an address and a password.
+    pub(crate) async fn sign_in_as(&self, email: &str, password: &str) -> Answer {
+        let body = json!({"email": email, "password": password});
+        self.call(None, Method::POST, "/api/v1/sessions", Some(&body)).await
+    }
+
     /// Makes the actor that a signed-in person is, for calls of the broker itself.
     pub(crate) fn actor(&self, user: &UserId) -> Actor {
         let session: SessionId = "sess_00000000000000000000000000".parse().unwrap();
@@ -280,17 +319,14 @@ impl TestServer {
     pub(crate) async fn audited(&self, action: &str) -> Vec<String> {
         let path = format!("/audit-events?limit=200&action={action}");
         let list = self.get(&self.owner, &path).await.ok();
-        let mut lines: Vec<String> = list["items"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|event| {
-                let text = |name: &str| event[name].as_str().unwrap_or("-").to_owned();
-                format!("{} {} {}", text("outcome"), text("target_kind"), text("target_id"))
-            })
-            .collect();
-        lines.reverse();
-        lines
+        // The clock stands still, so that only the place in the chain tells what came first.
+        let mut events = list["items"].as_array().unwrap().clone();
+        events.sort_by_key(|event| event["sequence"].as_i64());
+        let line = |event: &Value| {
+            let text = |name: &str| event[name].as_str().unwrap_or("-").to_owned();
+            format!("{} {} {}", text("outcome"), text("target_kind"), text("target_id"))
+        };
+        events.iter().map(line).collect()
     }
 }
 
