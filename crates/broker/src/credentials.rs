@@ -219,12 +219,10 @@ impl Broker {
         id: &CredentialId,
         action: Action,
     ) -> Result<CredentialRecord> {
-        let found = credentials::find(&self.store, organization, id).await.map_err(store_failed)?;
-        let Some(record) = found else {
-            let list = Action::CredentialList;
-            self.allow(actor, organization, list, &Subject::Organization).await?;
-            return Err(Error::not_found(format!("credential `{id}`")));
-        };
+        let record = credentials::find(&self.store, organization, id)
+            .await
+            .map_err(store_failed)?
+            .ok_or_else(|| Error::not_found(format!("credential `{id}`")))?;
         let subject = self.credential_subject(&record).await?;
         self.allow(actor, organization, action, &subject).await?;
         Ok(record)

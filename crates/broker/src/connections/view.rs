@@ -3,7 +3,7 @@
 use keyferry_domain::connection::{ConnectionId, HealthStatus};
 use keyferry_domain::id::OrganizationId;
 use keyferry_domain::page::{Page, PageRequest};
-use keyferry_domain::{Actor, Error, Result, Scope};
+use keyferry_domain::{Actor, Result, Scope};
 use keyferry_policy::Action;
 use keyferry_store::connection_members::Chosen;
 use keyferry_store::connections::{ConnectionFilter, ConnectionRecord};
@@ -99,12 +99,7 @@ impl Broker {
         id: &ConnectionId,
         action: Action,
     ) -> Result<ConnectionRecord> {
-        let found = connections::find(&self.store, organization, id).await.map_err(store_failed)?;
-        let Some(connection) = found else {
-            let list = Action::ConnectionList;
-            self.allow(actor, organization, list, &Subject::Organization).await?;
-            return Err(Error::not_found(format!("connection `{id}`")));
-        };
+        let connection = self.find_connection(organization, id).await?;
         let subject = self.connection_subject(&connection).await?;
         self.allow(actor, organization, action, &subject).await?;
         Ok(connection)

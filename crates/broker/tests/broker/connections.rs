@@ -102,8 +102,7 @@ async fn what_is_not_tried_is_unverified() {
     let gitea = Gitea::start("secret-1").await;
     let mut new = new_connection("forge", gitea.url(), "wrong");
     new.skip_verify = true;
-    let made =
-        test.broker.create_connection(&test.owner, &test.organization, &new).await.unwrap();
+    let made = test.broker.create_connection(&test.owner, &test.organization, &new).await.unwrap();
     assert_eq!(made.connection.health_status, HealthStatus::Unverified);
     assert_eq!(gitea.calls(), 0);
     // There is nobody to ask about values.
@@ -115,11 +114,8 @@ async fn what_is_not_tried_is_unverified() {
         test.broker.create_connection(&test.owner, &test.organization, &values).await.unwrap();
     assert_eq!(made.connection.health_status, HealthStatus::Unverified);
 
-    let tried = test
-        .broker
-        .verify_connection(&test.owner, &test.organization, &id("forge"))
-        .await
-        .unwrap();
+    let tried =
+        test.broker.verify_connection(&test.owner, &test.organization, &id("forge")).await.unwrap();
     assert_eq!(tried.connection.health_status, HealthStatus::Rejected);
     assert_eq!(tried.connection.version, 1, "health is no change of the connection");
 }
@@ -176,8 +172,7 @@ async fn bad_input_is_refused_before_anybody_is_asked() {
             "/groups/0",
         ),
     ] {
-        let refused =
-            test.broker.create_connection(&test.owner, &test.organization, &new).await;
+        let refused = test.broker.create_connection(&test.owner, &test.organization, &new).await;
         let error = assert_code(refused, "invalid_input");
         let fields = &error.details().fields;
         assert!(fields.iter().any(|field| field.pointer == pointer), "{pointer}: {fields:?}");
@@ -250,11 +245,8 @@ async fn somebody_elses_credential_cannot_be_put_behind_a_connection() {
     let refused = broker.create_connection(&test.owner, organization, &new).await;
     assert_code(refused, "denied");
     let own = test.connect("own", gitea.url(), "secret-1").await;
-    let swap = Reconfiguration {
-        credential: None,
-        credential_id: Some(credential),
-        ..replace("", 1)
-    };
+    let swap =
+        Reconfiguration { credential: None, credential_id: Some(credential), ..replace("", 1) };
     let refused = broker.reconfigure_connection(&test.owner, organization, &own, &swap).await;
     assert_code(refused, "denied");
     let made = broker.create_connection(&alice, organization, &new).await.unwrap();
@@ -295,7 +287,8 @@ async fn people_see_what_is_in_their_scope_and_nothing_else() {
     assert_code(denied, "denied");
     assert_code(broker.verify_connection(&bob, organization, &id("b-public")).await, "denied");
     assert_code(broker.get_connection_usage(&bob, organization, &id("b-public")).await, "denied");
-    let query = ConnectionQuery { connection_type: Some("gittea".to_owned()), ..Default::default() };
+    let query =
+        ConnectionQuery { connection_type: Some("gittea".to_owned()), ..Default::default() };
     let refused = broker.list_connections(&bob, organization, &query, &page()).await;
     assert!(assert_code(refused, "invalid_input").message().contains("did you mean `gitea`?"));
 }
@@ -323,9 +316,11 @@ async fn who_looks_after_a_connection_cannot_let_themselves_in() {
     let named = ConnectionChanges { name: Some("Forge".to_owned()), ..scope(Scope::Private) };
     let renamed = broker.update_connection(&admin, organization, &forge, &named, 1).await.unwrap();
     assert_eq!(renamed.connection.version, 2);
-    let stale = broker.update_connection(&alice, organization, &forge, &scope(Scope::Public), 1).await;
+    let stale =
+        broker.update_connection(&alice, organization, &forge, &scope(Scope::Public), 1).await;
     assert_eq!(assert_code(stale, "stale_version").details().current_version, Some(2));
-    let opened = broker.update_connection(&alice, organization, &forge, &scope(Scope::Public), 2).await;
+    let opened =
+        broker.update_connection(&alice, organization, &forge, &scope(Scope::Public), 2).await;
     assert_eq!(opened.unwrap().connection.scope, Scope::Public);
     broker.create_workload(&admin, organization, &[forge], None, "x").await.unwrap();
 }
@@ -356,13 +351,15 @@ async fn a_changed_password_is_told_and_its_replacement_edits_no_pipeline() {
     assert_code(refused, "credential_rejected");
     // The user name is not secret and stays.
     let mut right = replace("", seen.connection.version);
-    right.credential =
-        Some(secrets(CredentialKind::UsernamePassword, &[("password", "secret-2")]));
+    right.credential = Some(secrets(CredentialKind::UsernamePassword, &[("password", "secret-2")]));
     let done =
         broker.reconfigure_connection(&test.owner, organization, &forge, &right).await.unwrap();
     assert_eq!(done.used_by, ["Build"]);
     assert_eq!(done.details.connection.health_status, HealthStatus::Healthy);
-    assert_eq!(done.overlap_until, Some(crate::fixture::START.plus(std::time::Duration::from_mins(15))));
+    assert_eq!(
+        done.overlap_until,
+        Some(crate::fixture::START.plus(std::time::Duration::from_mins(15)))
+    );
     let issued = broker.issue_lease(&holder, organization, &forge, &git()).await.unwrap();
     assert_eq!(issued.connection, forge);
     let stale = broker.reconfigure_connection(&test.owner, organization, &forge, &right).await;
@@ -552,7 +549,8 @@ async fn a_credential_of_another_kind_takes_the_place_of_the_one_before() {
     new.credential = Some(secrets(CredentialKind::Token, &[("token", "a-token")]));
     new.skip_verify = true;
     new.overlap_seconds = Some(60);
-    let done = broker.reconfigure_connection(&test.owner, organization, &forge, &new).await.unwrap();
+    let done =
+        broker.reconfigure_connection(&test.owner, organization, &forge, &new).await.unwrap();
     let id = &before.connection.credential_id;
     assert_ne!(done.details.connection.credential_id, *id);
     assert!(done.overlap_until.is_some());

@@ -16,7 +16,8 @@ use crate::fixture::{TestBroker, assert_code, new_connection, password, secrets}
 use crate::gitea::Gitea;
 
 fn values(fields: &[(&str, &str)], files: &[(&str, &[u8])]) -> NewSecrets {
-    let files = files.iter().map(|(name, bytes)| ((*name).to_owned(), STANDARD.encode(bytes).into()));
+    let files =
+        files.iter().map(|(name, bytes)| ((*name).to_owned(), STANDARD.encode(bytes).into()));
     NewSecrets { files: files.collect(), ..secrets(CredentialKind::Values, fields) }
 }
 
@@ -44,11 +45,8 @@ async fn secrets_of_every_shape_go_in_and_are_found_nowhere() {
     assert_eq!(made.value_names, ["api", "pem", "blob.bin", "nothing"]);
     assert!(made.public_fields.is_empty());
 
-    let listed = test
-        .broker
-        .list_credentials(&test.owner, &test.organization, &page())
-        .await
-        .unwrap();
+    let listed =
+        test.broker.list_credentials(&test.owner, &test.organization, &page()).await.unwrap();
     let events = test.events_by(&AuditFilter::default()).await;
     let shown = format!("{given:?}{made:?}{listed:?}{events:?}");
     assert!(shown.contains("credential.create"));
@@ -72,7 +70,10 @@ async fn what_cannot_be_a_secret_is_refused_without_being_repeated() {
         (password(&secret.repeat(64 * 1024)), "/credential/fields/password"),
         (password(" "), "/credential/fields/password"),
         (secrets(CredentialKind::Token, &[("tokn", secret)]), "/credential/fields/tokn"),
-        (secrets(CredentialKind::SshKey, &[("private_key", secret)]), "/credential/fields/private_key"),
+        (
+            secrets(CredentialKind::SshKey, &[("private_key", secret)]),
+            "/credential/fields/private_key",
+        ),
         (values(&[], &[]), "/credential/fields"),
         (values(&[("a b", secret)], &[]), "/credential/fields/a b"),
         (values(&[("a", &format!("{secret}\0"))], &[]), "/credential/fields/a"),
@@ -80,10 +81,8 @@ async fn what_cannot_be_a_secret_is_refused_without_being_repeated() {
         (values(&[], &[("../f", secret.as_bytes())]), "/credential/files/..~1f"),
         (not_base64, "/credential/files/f"),
     ] {
-        let made = test
-            .broker
-            .create_credential(&test.owner, &test.organization, "Bad", &given)
-            .await;
+        let made =
+            test.broker.create_credential(&test.owner, &test.organization, "Bad", &given).await;
         let error = assert_code(made, "invalid_input");
         let fields = &error.details().fields;
         assert!(fields.iter().any(|field| field.pointer == pointer), "{pointer}: {fields:?}");
@@ -96,11 +95,8 @@ async fn what_cannot_be_a_secret_is_refused_without_being_repeated() {
             .await;
         assert_code(made, "invalid_input");
     }
-    let listed = test
-        .broker
-        .list_credentials(&test.owner, &test.organization, &page())
-        .await
-        .unwrap();
+    let listed =
+        test.broker.list_credentials(&test.owner, &test.organization, &page()).await.unwrap();
     assert!(listed.items.is_empty(), "nothing is half-written");
     canary.assert_absent_in_files(test.folder());
 }
