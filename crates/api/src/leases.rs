@@ -78,6 +78,20 @@ pub enum LeaseMaterial {
     },
 }
 
+/// What a holder learns that has reported a refusal by the service.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct RejectionReported {
+    /// The connection.
+    #[schema(value_type = String)]
+    pub connection_id: ConnectionId,
+    /// The connection's name.
+    pub connection_name: String,
+    /// What Keyferry found when it tried the credential itself, just now.
+    pub health: crate::connections::HealthView,
+    /// What happened and what to do, as one sentence for the person who reads the run.
+    pub explanation: String,
+}
+
 /// Which leases are wanted.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]

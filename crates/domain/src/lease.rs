@@ -88,6 +88,8 @@ named! {
         Revoked = "revoked",
         /// Its connection or credential went away.
         ConnectionEnded = "connection_ended",
+        /// The service refused what was handed over.
+        Rejected = "rejected",
         /// The provider could not mint it.
         MintFailed = "mint_failed",
     }

@@ -15,7 +15,7 @@ use crate::connections::{
 };
 use crate::credentials::{CreateCredential, CredentialView, UpdateCredential};
 use crate::groups::{CreateGroup, GroupView, UpdateGroup};
-use crate::leases::{IssueLease, LeaseIssued, LeaseQuery, LeaseView};
+use crate::leases::{IssueLease, LeaseIssued, LeaseQuery, LeaseView, RejectionReported};
 use crate::members::{CreateMember, MemberCreated, MemberView, UpdateMember};
 use crate::organizations::{CreateOrganization, OrganizationView, UpdateOrganization};
 use crate::repositories::{
@@ -372,6 +372,15 @@ impl Client {
 
     pub async fn end_lease(&self, organization: &OrganizationId, lease: &LeaseId) -> Result<()> {
         self.delete(&format!("api/v1/organizations/{organization}/leases/{lease}"), &()).await
+    }
+
+    pub async fn report_rejection(
+        &self,
+        organization: &OrganizationId,
+        lease: &LeaseId,
+    ) -> Result<RejectionReported> {
+        let path = format!("api/v1/organizations/{organization}/leases/{lease}/rejection");
+        self.post(&path, &()).await
     }
 
     pub async fn create_workload(

@@ -196,6 +196,7 @@ impl Broker {
             Err(error) => {
                 // The answer may have been lost after the token was made: the row says so.
                 self.end_one(LeaseRecord::new(lease), EndReason::MintFailed).await?;
+                self.note_rejection(opened, &error).await;
                 let error = provider_failed(error);
                 let event = Event::failed("lease.mint", Target::new("lease", &id), error.message());
                 self.record(actor, Some(&organization), event).await?;

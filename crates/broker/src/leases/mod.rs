@@ -9,6 +9,7 @@ mod cache;
 mod holder;
 mod issue;
 mod reach;
+mod reject;
 mod revoke;
 mod view;
 
@@ -22,6 +23,7 @@ use keyferry_domain::material::Material;
 
 pub(crate) use self::cache::Cache;
 pub(crate) use self::reach::{Reach, address_of};
+pub use self::reject::Rejection;
 pub use self::view::LeaseFilter;
 
 /// What a holder gets.

@@ -262,7 +262,7 @@ impl Broker {
     }
 }
 
-fn ended(id: &LeaseId, reason: EndReason) -> Event {
+pub(super) fn ended(id: &LeaseId, reason: EndReason) -> Event {
     Event::done("lease.end", Target::new("lease", id)).with("reason", reason)
 }
 

@@ -11,7 +11,7 @@ use keyferry_api::connections::{
 use keyferry_api::problem::Problem;
 use keyferry_broker::connections as broker;
 use keyferry_broker::connections::{ConnectionDetails, Reconfigured};
-use keyferry_domain::connection::ConnectionId;
+use keyferry_domain::connection::{ConnectionId, Health};
 use keyferry_domain::id::OrganizationId;
 use keyferry_domain::page::PageRequest;
 
@@ -357,15 +357,20 @@ fn view(details: ConnectionDetails) -> ConnectionView {
         scope: connection.scope,
         users: details.chosen.users,
         groups: details.chosen.groups,
-        health: HealthView {
-            status: health.status,
-            reason: health.reason,
-            field: health.field,
-            checked_at: health.checked_at,
-        },
+        health: health_view(health),
         last_used_at: connection.last_used_at,
         created_at: connection.created_at,
         version: connection.version,
+    }
+}
+
+/// Shows what the last try found.
+pub(super) fn health_view(health: Health) -> HealthView {
+    HealthView {
+        status: health.status,
+        reason: health.reason,
+        field: health.field,
+        checked_at: health.checked_at,
     }
 }
 

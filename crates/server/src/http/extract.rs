@@ -165,9 +165,7 @@ impl<T: DeserializeOwned + Send> FromRequestParts<AppState> for Path<T> {
         );
         let fields = names
             .iter()
-            .map(|name| {
-                FieldError::new(format!("/{name}"), "is not an id, or one of another kind")
-            })
+            .map(|name| FieldError::new(format!("/{name}"), "is not an id, or one of another kind"))
             .collect();
         Err(Failure::new(Error::invalid_fields(fields), request_id(parts, state)))
     }

@@ -7,7 +7,9 @@ use axum::extract::State;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keyferry_api::List;
-use keyferry_api::leases::{IssueLease, LeaseIssued, LeaseMaterial, LeaseQuery, LeaseView};
+use keyferry_api::leases::{
+    IssueLease, LeaseIssued, LeaseMaterial, LeaseQuery, LeaseView, RejectionReported,
+};
 use keyferry_api::problem::Problem;
 use keyferry_api::secrets::Disclosed;
 use keyferry_broker::leases::{IssuedLease, LeaseFilter};
@@ -20,6 +22,7 @@ use keyferry_domain::{Actor, Error};
 
 use super::AppState;
 use super::answer::{Answer, Created, Done, answer, created, done, page};
+use super::connections::health_view;
 use super::extract::{Body, Caller, Path, Query};
 use super::problem::Failure;
 
@@ -116,6 +119,35 @@ pub(super) async fn end_lease(
     Path((organization, lease)): Path<(OrganizationId, LeaseId)>,
 ) -> Answer<Done> {
     done(&actor, state.broker.end_lease(&actor, &organization, &lease).await)
+}
+
+/// Tells that the service refused a lease's material. The lease ends, the credential is tried, and
+/// the answer says what is wrong and what can be done.
+#[utoipa::path(
+    post, path = "/leases/{lease}/rejection", operation_id = "report_rejection", tag = "leases",
+    params(
+        ("organization" = String, Path, description = "The organization's id"),
+        ("lease" = String, Path, description = "The lease's id"),
+    ),
+    responses(
+        (status = 200, body = RejectionReported),
+        (status = "4XX", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", body = Problem, content_type = "application/problem+json"),
+    ),
+    security(("bearer" = []))
+)]
+pub(super) async fn report_rejection(
+    State(state): State<AppState>,
+    Caller(actor): Caller,
+    Path((organization, lease)): Path<(OrganizationId, LeaseId)>,
+) -> Answer<Json<RejectionReported>> {
+    let found = state.broker.report_rejection(&actor, &organization, &lease).await;
+    answer(&actor, found, |rejection| RejectionReported {
+        explanation: rejection.explanation(),
+        connection_id: rejection.connection.id.clone(),
+        health: health_view(rejection.connection.health()),
+        connection_name: rejection.connection.name,
+    })
 }
 
 fn request(actor: &Actor, query: &LeaseQuery) -> Answer<PageRequest> {

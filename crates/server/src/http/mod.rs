@@ -119,6 +119,7 @@ fn operations() -> OpenApiRouter<AppState> {
         .routes(routes!(runs::read_job_log))
         .routes(routes!(leases::list_leases, leases::issue_lease))
         .routes(routes!(leases::get_lease, leases::end_lease))
+        .routes(routes!(leases::report_rejection))
         .routes(routes!(workloads::create_workload))
         .routes(routes!(workloads::end_workload))
         .routes(routes!(runners::list_runners, runners::create_runner))

@@ -58,11 +58,10 @@ fn outcome(run: &RunView, printer: Printer) -> Result<(), CliError> {
     error = run.reason.iter().fold(error, |error, reason| error.note(reason.clone()));
     for job in &run.jobs {
         if let (JobState::Failed, Some(reason)) = (job.state, &job.reason) {
-            error = error.note(format!("{}: {reason}", job.key));
-        }
-        for step in &job.steps {
-            if let (StepState::Failed, Some(reason)) = (step.state, &step.reason) {
-                error = error.note(format!("{} / {}: {reason}", job.key, step.name));
+            // The run's own reason is that of the first job that failed, in these words.
+            let note = format!("{}: {reason}", job.key);
+            if run.reason.as_ref() != Some(&note) {
+                error = error.note(note);
             }
         }
     }

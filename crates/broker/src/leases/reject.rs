@@ -1,0 +1,86 @@
+//! A service that refuses what was handed over: somebody has changed the password there, or has
+//! taken rights away. The run's reader learns which connection it is and what to do.
+
+use keyferry_domain::connection::HealthStatus;
+use keyferry_domain::id::{LeaseId, OrganizationId};
+use keyferry_domain::lease::{EndReason, LeaseState};
+use keyferry_domain::{Actor, Result};
+use keyferry_policy::{Action, Facts};
+use keyferry_store::connections::ConnectionRecord;
+
+use super::revoke::ended;
+use crate::Broker;
+
+/// A credential is not tried again before so many seconds have passed: a job that reports in a
+/// loop must not make Keyferry hammer the service.
+const TRIAL_GAP_SECONDS: u64 = 10;
+
+/// What was found after a holder reported a refusal.
+#[derive(Debug, Clone)]
+pub struct Rejection {
+    /// The connection, with its health as it is now.
+    pub connection: ConnectionRecord,
+}
+
+impl Rejection {
+    /// Says what happened and what to do, as one sentence for the person who reads the run.
+    pub fn explanation(&self) -> String {
+        let ConnectionRecord { id, name, .. } = &self.connection;
+        let health = self.connection.health();
+        let found = health.reason.unwrap_or_default();
+        match health.status {
+            HealthStatus::Rejected => format!(
+                "the credential of connection `{id}` ({name}) does not work any more: {found}; \
+                 replace it inside the connection with `keyferry connection reconfigure {id}`, and \
+                 run again without editing any pipeline"
+            ),
+            HealthStatus::Healthy => format!(
+                "the credential of connection `{id}` ({name}) works, so it may not do what was \
+                 asked: give it the right at the service, or check the address in the pipeline"
+            ),
+            HealthStatus::Unreachable | HealthStatus::Misconfigured | HealthStatus::Unverified => {
+                format!(
+                    "the service refused the credential of connection `{id}` ({name}), and trying \
+                     it again did not tell more: {found}; look at it with \
+                     `keyferry connection verify {id}`"
+                )
+            }
+        }
+    }
+}
+
+impl Broker {
+    /// Ends a lease whose material the service refused, and tries the credential: by its holder.
+    pub async fn report_rejection(
+        &self,
+        actor: &Actor,
+        organization: &OrganizationId,
+        id: &LeaseId,
+    ) -> Result<Rejection> {
+        let record = self.find_lease(organization, id).await?;
+        let connection = self.find_connection(organization, &record.lease.connection).await?;
+        let subject = self.connection_subject(&connection).await?;
+        let is_holder = actor.to_ref().id.as_deref() == Some(record.lease.holder.id());
+        let facts = Facts { is_holder, ..Facts::default() };
+        self.allow_with(actor, organization, Action::LeaseEnd, &subject, facts).await?;
+        self.leases.forget_holder(record.lease.holder.id());
+        if matches!(record.lease.state, LeaseState::Pending | LeaseState::Active) {
+            self.end_one(record, EndReason::Rejected).await?;
+            let event = ended(id, EndReason::Rejected).with("connection", &connection.id);
+            self.record(actor, Some(organization), event).await?;
+            self.jobs.ring_leases();
+        }
+        let now = self.clock.now();
+        let is_fresh = connection
+            .checked_at
+            .is_some_and(|checked| now.since(checked).as_secs() < TRIAL_GAP_SECONDS);
+        if is_fresh {
+            return Ok(Rejection { connection });
+        }
+        let opened = self.open_current(connection).await?;
+        let (health, _) = self.examine(&opened).await;
+        let mut connection = opened.connection;
+        self.keep_health(&mut connection, health).await?;
+        Ok(Rejection { connection })
+    }
+}
