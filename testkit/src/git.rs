@@ -57,6 +57,16 @@ impl Git {
         Ok(())
     }
 
+    /// Writes a file below the home, with the folders that lead to it.
+    pub fn write(&self, path: &Path, text: &str) -> Result<()> {
+        let path = self.home.join(path);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        std::fs::write(path, text)?;
+        Ok(())
+    }
+
     /// Makes a git command with `arguments`.
     pub fn command<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Command {
         let mut command = command("git");

@@ -273,6 +273,11 @@ impl Cli {
         self
     }
 
+    /// Returns the variables that were added.
+    pub fn environment(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// Makes a command with `arguments`.
     pub fn command<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Command {
         let mut command = command(&self.program);

@@ -124,7 +124,8 @@ impl GitHttp {
     }
 }
 
-/// lighttpd's configuration; one setting per line.
+/// lighttpd's configuration; one setting per line. The password is checked and then dropped, so
+/// that it is not in the environment of the programs that lighttpd starts.
 fn configuration(
     scratch: &Scratch,
     port: u16,
@@ -144,6 +145,7 @@ auth.backend = "htpasswd"
 auth.backend.htpasswd.userfile = "{folder}/htpasswd"
 auth.require = ( "" => ( "method" => "basic", "realm" => "git", "require" => "valid-user" ) )
 alias.url = ( "/git" => "/usr/lib/git-core/git-http-backend" )
+setenv.set-request-header = ( "Authorization" => "" )
 $HTTP["url"] =~ "^/git" {{
   cgi.assign = ( "" => "" )
   setenv.set-environment = ( "GIT_PROJECT_ROOT" => "{folder}/repositories", "GIT_HTTP_EXPORT_ALL" => "1" )
