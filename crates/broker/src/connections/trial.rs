@@ -97,7 +97,7 @@ impl Broker {
 
     /// Keeps what was found, unless the connection was changed in the meantime: then it is about
     /// something that is no more.
-    pub(super) async fn keep_health(
+    pub(crate) async fn keep_health(
         &self,
         connection: &mut ConnectionRecord,
         health: Health,

@@ -32,11 +32,11 @@ impl Broker {
         }
         let mut job = self.own_job(actor).await?;
         job.uses = uses_of(&job, uses)?;
-        if self.end_job(actor, job, state, reason.map(short)).await? {
-            Ok(())
-        } else {
-            Err(job_over())
+        let mut reason = reason.map(short);
+        if state == JobState::Failed {
+            reason = self.reason_with_rejections(&job, reason).await;
         }
+        if self.end_job(actor, job, state, reason).await? { Ok(()) } else { Err(job_over()) }
     }
 
     /// Fails the jobs whose runner was not heard of in time. A server that was away could not hear
