@@ -1,6 +1,13 @@
 //! One binary for all journeys, so that they link once; a file per story.
 //!
 //! `peers/` proves the servers that the stories stand on, so that a broken peer is not taken for a
-//! broken product.
+//! broken product. `world/` is what every story starts from.
 
+mod exec;
+mod generic;
+mod git_https;
+mod git_ssh;
 mod peers;
+mod postgres;
+mod story;
+mod world;
