@@ -37,6 +37,8 @@ struct Inner {
     /// Live tokens: user, name, text, scopes.
     tokens: Vec<(String, String, String, Vec<String>)>,
     branches: BTreeSet<String>,
+    tags: BTreeSet<String>,
+    is_merged: bool,
     minted: usize,
     is_down: bool,
     /// Every secret that was ever sent here.
@@ -90,6 +92,7 @@ impl Gitea {
         let inner = Inner {
             users: BTreeMap::from([("alice".to_owned(), password.to_owned())]),
             branches: ["main", "feature/login"].map(str::to_owned).into(),
+            tags: ["v1.0"].map(str::to_owned).into(),
             ..Inner::default()
         };
         let world = Arc::new(World { inner: Mutex::new(inner), holds: watch::Sender::new(false) });
@@ -100,7 +103,12 @@ impl Gitea {
             .route("/api/v1/repos/search", get(search))
             .route("/api/v1/repos/team/app", get(repository))
             .route("/api/v1/repos/team/app/branches", get(branches))
-            .route("/api/v1/repos/team/app/branches/{*branch}", delete(delete_branch))
+            .route("/api/v1/repos/team/app/branches/{*branch}", get(branch).delete(delete_branch))
+            .route("/api/v1/repos/team/app/tags/{*tag}", delete(delete_tag))
+            .route("/api/v1/repos/team/app/commits", get(commits))
+            .route("/api/v1/repos/team/app/pulls", post(pull))
+            .route("/api/v1/repos/team/app/pulls/5", get(pull_answer))
+            .route("/api/v1/repos/team/app/pulls/5/merge", post(merge))
             .fallback(|| async { (StatusCode::NOT_FOUND, Json(json!({"message": "not found"}))) })
             .with_state(Arc::clone(&world));
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
@@ -235,4 +243,54 @@ async fn delete_branch(
     world.caller(format!("DELETE branch {branch}"), &headers)?;
     let is_gone = world.with(|inner| inner.branches.remove(&branch));
     Ok(if is_gone { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }.into_response())
+}
+
+async fn branch(
+    State(world): State<Arc<World>>,
+    Path(branch): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    world.caller(format!("GET branch {branch}"), &headers)?;
+    if !world.with(|inner| inner.branches.contains(&branch)) {
+        return Ok(StatusCode::NOT_FOUND.into_response());
+    }
+    let commit = if branch == "main" { "a" } else { "c" }.repeat(40);
+    Ok(Json(json!({"name": branch, "commit": {"id": commit}})).into_response())
+}
+
+async fn delete_tag(
+    State(world): State<Arc<World>>,
+    Path(tag): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    world.caller(format!("DELETE tag {tag}"), &headers)?;
+    let is_gone = world.with(|inner| inner.tags.remove(&tag));
+    Ok(if is_gone { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }.into_response())
+}
+
+/// Until the merge, the feature branch has one commit that main does not have.
+async fn commits(State(world): State<Arc<World>>, headers: HeaderMap) -> Answer {
+    world.caller("GET commits".to_owned(), &headers)?;
+    let is_merged = world.with(|inner| inner.is_merged);
+    let ahead = if is_merged { json!([]) } else { json!([{"sha": "c".repeat(40)}]) };
+    Ok(Json(ahead).into_response())
+}
+
+async fn pull(State(world): State<Arc<World>>, headers: HeaderMap) -> Answer {
+    world.caller("POST pull".to_owned(), &headers)?;
+    Ok((StatusCode::CREATED, Json(json!({"number": 5, "mergeable": true}))).into_response())
+}
+
+async fn pull_answer(State(world): State<Arc<World>>, headers: HeaderMap) -> Answer {
+    world.caller("GET pull".to_owned(), &headers)?;
+    let is_merged = world.with(|inner| inner.is_merged);
+    let commit = "d".repeat(40);
+    let pull = json!({"number": 5, "merged": is_merged, "merge_commit_sha": commit});
+    Ok(Json(pull).into_response())
+}
+
+async fn merge(State(world): State<Arc<World>>, headers: HeaderMap) -> Answer {
+    world.caller("POST merge".to_owned(), &headers)?;
+    world.with(|inner| inner.is_merged = true);
+    Ok(StatusCode::OK.into_response())
 }
