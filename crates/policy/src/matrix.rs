@@ -244,6 +244,17 @@ fn write_machines(text: &mut String, policy: &Policy) -> Result<(), PolicyError>
 mod tests {
     #[test]
     fn the_permissions_are_the_reviewed_ones() {
-        insta::assert_snapshot!(super::permissions_matrix().unwrap());
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/permissions.md");
+        let wanted = super::permissions_matrix().unwrap();
+        #[expect(clippy::disallowed_methods, reason = "tests have no settings module")]
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(path, &wanted).unwrap();
+        }
+        let present = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            present == wanted,
+            "docs/reference/permissions.md is stale; review what has changed and run: UPDATE=1 \
+             cargo test -p keyferry-policy permissions"
+        );
     }
 }
