@@ -143,8 +143,10 @@ impl Broker {
         let user = user.filter(|user| user.disabled_at.is_none());
         let stored = user.as_ref().and_then(|user| user.password_hash.clone());
         let check = verify(password.clone(), stored).await?;
+        let known = user.as_ref().map(|user| user.id.to_string());
         let (PasswordCheck::Matches { needs_rehash }, Some(mut user)) = (check, user) else {
-            let target = Target::new("user", fold(email).chars().take(254).collect::<String>());
+            // Never what was typed: people put passwords into the field above.
+            let target = Target::new("user", known.as_deref().unwrap_or("unknown"));
             let event = Event::refused("session.create", target, "wrong address or password");
             self.record(actor, None, event).await?;
             return Err(Error::unauthenticated("the e-mail address or the password is wrong"));

@@ -17,6 +17,9 @@ use super::problem::Failure;
 /// The largest body that any route takes: a credential with files of 1 MiB each, in base64.
 pub(super) const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 
+/// Where the shapes of bodies are described.
+const SHAPE: &str = "the shape of this body is described at /api/openapi.json";
+
 /// The caller, whose token was checked. A request without a token is refused.
 #[derive(Debug)]
 pub(super) struct Caller(pub Actor);
@@ -95,6 +98,11 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Body<T> {
         let bytes = Bytes::from_request(Request::from_parts(parts, body), state)
             .await
             .map_err(|_| Failure::too_large(id.clone(), MAX_BODY_BYTES))?;
+        // Types of fields would read an array as well, by position and whatever it holds more.
+        if bytes.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+            let error = Error::invalid("invalid_body", "the body is not a JSON object");
+            return Err(Failure::new(error.hint(SHAPE), id));
+        }
         let value = serde_json::from_slice(&bytes)
             .map_err(|error| Failure::new(invalid_json(&error), id))?;
         Ok(Self(value))
@@ -125,8 +133,7 @@ fn invalid_json(error: &serde_json::Error) -> Error {
     } else {
         format!("the body is not valid JSON ({place})")
     };
-    let hint = "the shape of this body is described at /api/openapi.json";
-    Error::invalid("invalid_body", message).hint(hint)
+    Error::invalid("invalid_body", message).hint(SHAPE)
 }
 
 /// The query string.

@@ -72,30 +72,45 @@ impl Person {
 impl TestServer {
     /// Starts a server with an organization named `Example` and an owner.
     pub(crate) async fn start() -> Self {
+        let mut server = Self::empty().await;
+        let system = server.broker.system_actor();
+        let setup = server.broker.first_start_token(&system).await.unwrap().unwrap();
+        let anonymous = Actor { identity: Identity::Anonymous, ..system };
+        let email = "owner@example.com";
+        let session = server
+            .broker
+            .set_up_server(&anonymous, &setup, email, "Owner", &PASSWORD.into(), "Example")
+            .await
+            .unwrap();
+        server.organization = session.user.memberships[0].0.id.clone();
+        server.owner = Person {
+            user: session.user.user.id,
+            email: email.to_owned(),
+            token: session.token.expose().clone(),
+            organization: server.organization.clone(),
+        };
+        server
+    }
+
+    /// Starts a server on which nobody has an account: neither the organization nor its owner
+    /// exists.
+    pub(crate) async fn empty() -> Self {
         // A second test of the same process finds it installed already.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(FixedClock::at(START));
+        let database = folder.path().join("keyferry.db");
         let options = BrokerOptions {
-            database_url: format!("sqlite://{}", folder.path().join("keyferry.db").display())
-                .into(),
+            database_url: format!("sqlite://{}", database.display()).into(),
             root_key: RootKeySource::FileOrNew(folder.path().join("root.key")),
             allow_addresses: vec!["127.0.0.1".to_owned()],
         };
         let broker = Arc::new(Broker::open_at(options, clock.clone()).await.unwrap());
-        let system = broker.system_actor();
-        let setup = broker.first_start_token(&system).await.unwrap().unwrap();
-        let anonymous = Actor { identity: Identity::Anonymous, ..system };
-        let email = "owner@example.com".to_owned();
-        let session = broker
-            .set_up_server(&anonymous, &setup, &email, "Owner", &PASSWORD.into(), "Example")
-            .await
-            .unwrap();
-        let organization = session.user.memberships[0].0.id.clone();
+        let organization: OrganizationId = NO_ORGANIZATION.parse().unwrap();
         let owner = Person {
-            user: session.user.user.id,
-            email,
-            token: session.token.expose().clone(),
+            user: "user_00000000000000000000000000".parse().unwrap(),
+            email: String::new(),
+            token: String::new(),
             organization: organization.clone(),
         };
         let router = router(AppState::new(Arc::clone(&broker)));
@@ -182,7 +197,8 @@ impl TestServer {
 
     /// Makes an API token of somebody who is signed in.
     pub(crate) async fn token_of(&self, person: &Person) -> Person {
-        let made = self.post(person, "/tokens", json!({"name": "another"})).await.created();
+        let path = format!("/api/v1/organizations/{}/tokens", person.organization);
+        let made = self.post(person, &path, json!({"name": "another"})).await.created();
         Person { token: made["token"].as_str().unwrap().to_owned(), ..person.clone() }
     }
 
@@ -328,6 +344,11 @@ impl TestServer {
         };
         events.iter().map(line).collect()
     }
+}
+
+/// Writes a text, a cursor for instance, as a value of a query.
+pub(crate) fn encoded(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
 /// What came back.
