@@ -3,7 +3,21 @@
 //! A file per resource. What holds for all operations alike is in `routes`; that each is under a
 //! policy is in `coverage`.
 
+mod audit;
+mod connection_types;
+mod connections;
+mod coverage;
+mod credentials;
 mod fixture;
+#[expect(dead_code, reason = "the broker's tests use more of it")]
+#[path = "../../../broker/tests/broker/gitea.rs"]
+mod gitea;
+mod groups;
 mod members;
 mod organizations;
 mod reference;
+mod repositories;
+mod routes;
+mod runners;
+mod sessions;
+mod tokens;
