@@ -95,14 +95,24 @@ impl Reach {
 /// without a scheme where any will do; `None` for types without a service.
 pub(crate) fn address_of(provider: &dyn Provider, settings: &Settings) -> Option<String> {
     let field = provider.kind().settings.iter().find(|field| {
-        field.is_required
-            && matches!(field.format, Format::HttpUrl | Format::GitUrl | Format::Authority)
+        let is_address = matches!(
+            field.format,
+            Format::HttpUrl | Format::GitUrl | Format::Authority | Format::RegistryAddress
+        );
+        field.is_required && is_address
     })?;
     let text = settings.get(field.name)?;
-    if field.format == Format::Authority && !text.contains("://") {
-        return Some(text.trim_end_matches('/').to_ascii_lowercase());
+    let has_scheme = text.contains("://");
+    match field.format {
+        // Images are named, and helpers asked, by the host alone.
+        Format::RegistryAddress if has_scheme => {
+            Some(SafeUrl::parse_git(text).ok()?.authority().to_ascii_lowercase())
+        }
+        Format::Authority | Format::RegistryAddress if !has_scheme => {
+            Some(text.trim_end_matches('/').to_ascii_lowercase())
+        }
+        _ => SafeUrl::parse_git(text).ok().map(|url| place_of(&url)),
     }
-    SafeUrl::parse_git(text).ok().map(|url| place_of(&url))
 }
 
 /// Returns `scheme://host[:port]/path` of an address, without user, `.git`, and slashes at the end.
@@ -164,6 +174,20 @@ mod tests {
             "nonsense",
         ] {
             assert_eq!(repository(base, endpoint), None, "{endpoint}");
+        }
+    }
+
+    #[test]
+    fn a_registry_answers_for_the_host_that_images_are_named_by() {
+        let provider = keyferry_providers::find("private_docker_registry").unwrap();
+        for (setting, address) in [
+            ("registry.example.com", "registry.example.com"),
+            ("Registry.example.com:5000", "registry.example.com:5000"),
+            ("http://localhost:5000", "localhost:5000"),
+            ("https://registry.example.com/", "registry.example.com"),
+        ] {
+            let settings = Settings::from([("registry".to_owned(), setting.to_owned())]);
+            assert_eq!(address_of(provider, &settings).as_deref(), Some(address), "{setting}");
         }
     }
 
