@@ -35,7 +35,7 @@ impl Broker {
         revision: i64,
     ) -> Result<(BindingRecord, String)> {
         let Found { mut binding, pipeline, connection_subject, pipeline_subject } =
-            self.find_binding(actor, organization, id).await?;
+            self.find_binding(organization, id).await?;
         if let Err(error) =
             self.allow(actor, organization, Action::BindingApprove, &connection_subject).await
         {
@@ -80,7 +80,7 @@ impl Broker {
         id: &BindingId,
     ) -> Result<()> {
         let Found { mut binding, connection_subject, pipeline_subject, .. } =
-            self.find_binding(actor, organization, id).await?;
+            self.find_binding(organization, id).await?;
         // Whoever looks after the pipeline may take it back too.
         if !self.may(actor, organization, Action::BindingRevoke, &pipeline_subject).await?
             && let Err(error) =
@@ -105,16 +105,13 @@ impl Broker {
 
     async fn find_binding(
         &self,
-        actor: &Actor,
         organization: &OrganizationId,
         id: &BindingId,
     ) -> Result<Found> {
-        let found = bindings::find(&self.store, organization, id).await.map_err(store_failed)?;
-        let Some(binding) = found else {
-            let list = Action::PipelineList;
-            self.allow(actor, organization, list, &Subject::Organization).await?;
-            return Err(missing(id));
-        };
+        let binding = bindings::find(&self.store, organization, id)
+            .await
+            .map_err(store_failed)?
+            .ok_or_else(|| missing(id))?;
         let connection =
             connections::find_with_deleted(&self.store, organization, &binding.connection_id)
                 .await
@@ -136,9 +133,7 @@ impl Broker {
         pipeline: &Subject,
         error: Error,
     ) -> Result<Error> {
-        let organization_is_hidden =
-            !self.may(actor, organization, Action::PipelineList, &Subject::Organization).await?;
-        if error.kind() != ErrorKind::NotFound || organization_is_hidden {
+        if error.kind() != ErrorKind::NotFound {
             return Ok(error);
         }
         if !self.may(actor, organization, Action::BindingRead, pipeline).await? {

@@ -2,7 +2,8 @@
 //!
 //! Tools say that in words of their own, or not at all, and never what to do about it. So the
 //! connections that a failed job has used are tried again, by the server and not by the job, whose
-//! word for it would be a word of whoever wrote its script.
+//! word for it would be a word of whoever wrote its script. What a runner saw itself it has reported
+//! already, by the lease.
 
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use keyferry_store::connections;
 use keyferry_store::jobs::JobRecord;
 
 use crate::Broker;
+use crate::leases::Rejection;
 
 /// How long the end of a failed job may wait for the services that it used; its leases live on
 /// meanwhile.
@@ -25,7 +27,12 @@ impl Broker {
         reason: Option<String>,
     ) -> Option<String> {
         let mut said: Vec<String> = reason.into_iter().collect();
-        let used: Vec<ConnectionId> = job.uses.keys().filter_map(|id| id.parse().ok()).collect();
+        let is_told = |id: &ConnectionId| {
+            let told = format!("`keyferry connection reconfigure {id}`");
+            said.iter().any(|reason| reason.contains(&told))
+        };
+        let used = job.uses.keys().filter_map(|id| id.parse().ok());
+        let used: Vec<ConnectionId> = used.filter(|id| !is_told(id)).collect();
         let tries = used.iter().map(|id| self.rejection(job, id));
         // What is not known in time is not said.
         let found = tokio::time::timeout(LOOK, futures::future::join_all(tries)).await;
@@ -42,14 +49,10 @@ impl Broker {
         if health.status != HealthStatus::Rejected {
             return None;
         }
-        let words = health.reason.clone().unwrap_or_default();
         let mut connection = opened.connection;
         if let Err(error) = self.keep_health(&mut connection, health).await {
             tracing::warn!(?error, connection = %id, "keep the health of a connection");
         }
-        Some(format!(
-            "the credential of connection `{id}` is refused ({words}); replace it inside the \
-             connection: `keyferry connection reconfigure {id}`"
-        ))
+        Some(Rejection { connection }.explanation())
     }
 }

@@ -49,6 +49,8 @@ pub(crate) struct HolderContext {
     /// How a job is kept apart.
     pub(super) isolation: Option<Isolation>,
     reaches: BTreeMap<ConnectionId, Result<Reach, Refusal>>,
+    /// The first place that is refused its connection, also when another place has it.
+    refused: Option<Refusal>,
 }
 
 impl HolderContext {
@@ -74,10 +76,10 @@ impl HolderContext {
         }
     }
 
-    /// Returns why the first connection that is refused is refused, for a job that is about to
-    /// start: it could not do what it says.
+    /// Returns why a place of a job that is about to start is refused its connection: the job could
+    /// not do what it says.
     pub(crate) fn first_refusal(&self) -> Option<String> {
-        let refusal = self.reaches.values().find_map(|reach| reach.as_ref().err())?;
+        let refusal = self.refused.as_ref()?;
         Some(format!("{}; {}", refusal.message, refusal.hint))
     }
 
@@ -178,12 +180,16 @@ impl Broker {
             .map_err(store_failed)?;
 
         let mut reaches = BTreeMap::new();
+        let mut refused = None;
         for named in &plan.connections {
             let checked = check_binding(&plan, named, &fingerprints, &bound);
             let added = match checked {
                 Err(refusal) => Err(refusal),
                 Ok(()) => self.job_reach(organization, &plan, named).await?,
             };
+            if let Err(refusal) = &added {
+                refused.get_or_insert_with(|| refusal.clone());
+            }
             // One approved place is enough; what several approved places give adds up.
             match (reaches.get_mut(&named.id), added) {
                 (Some(Ok(Reach { rights, .. })), Ok(reach)) => rights.extend(reach.rights),
@@ -198,6 +204,7 @@ impl Broker {
             ends_at: None,
             isolation: job.isolation,
             reaches,
+            refused,
         })
     }
 
@@ -252,6 +259,7 @@ impl Broker {
             ends_at: Some(workload.expires_at),
             isolation: None,
             reaches,
+            refused: None,
         })
     }
 

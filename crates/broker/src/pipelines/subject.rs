@@ -33,12 +33,7 @@ impl Broker {
         id: &PipelineId,
         action: Action,
     ) -> Result<PipelineRecord> {
-        let found = pipelines::find(&self.store, organization, id).await.map_err(store_failed)?;
-        let Some(pipeline) = found else {
-            let list = Action::PipelineList;
-            self.allow(actor, organization, list, &Subject::Organization).await?;
-            return Err(missing(id));
-        };
+        let pipeline = self.find_pipeline(organization, id).await?;
         let subject = self.pipeline_subject(&pipeline).await?;
         self.allow(actor, organization, action, &subject).await?;
         Ok(pipeline)

@@ -74,24 +74,18 @@ impl Broker {
         action: Action,
     ) -> Result<RunRecord> {
         let missing = || Error::not_found(format!("run `{id}`"));
-        let Some(run) = runs::find(&self.store, organization, id).await.map_err(store_failed)?
-        else {
-            self.allow(actor, organization, Action::RunList, &Subject::Organization).await?;
-            return Err(missing());
-        };
+        let run = runs::find(&self.store, organization, id)
+            .await
+            .map_err(store_failed)?
+            .ok_or_else(missing)?;
         let pipeline = self.pipeline_of_run(&run).await?;
         let subject = self.pipeline_subject(&pipeline).await?;
         match self.allow(actor, organization, action, &subject).await {
             Ok(()) => Ok(run),
-            // What is not found is the pipeline; a member must not learn of it by its run.
-            Err(error)
-                if error.kind() == ErrorKind::NotFound
-                    && self
-                        .may(actor, organization, Action::RunList, &Subject::Organization)
-                        .await? =>
-            {
-                let is_seen = self.may(actor, organization, Action::RunRead, &subject).await?;
+            // What is not found is the pipeline; nobody must learn of it by its run.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
                 // The runs of a deleted pipeline are still there.
+                let is_seen = self.may(actor, organization, Action::RunRead, &subject).await?;
                 let deleted = Error::denied("pipeline_deleted", "the run's pipeline was deleted");
                 Err(if is_seen { deleted } else { missing() })
             }
