@@ -130,6 +130,9 @@ struct CanonicalSource<'d> {
     source: &'d Source,
     /// Only those that decide the branch.
     variables: Vec<&'d Variable>,
+    /// The canonical text of every job that downloads it. What such a job runs can read the
+    /// repository, and can ask for the access that the download takes.
+    jobs: Vec<String>,
 }
 
 impl Definition {
@@ -198,11 +201,16 @@ impl Definition {
             .iter()
             .filter(|variable| source.branch.contains(&variable.key))
             .collect();
+        let jobs = self
+            .jobs()
+            .filter(|(_, _, job)| job.sources.contains(&source.id))
+            .map(|(key, _, job)| self.canonical_job(&key, job))
+            .collect();
         Some(Place {
             path: format!("sources.{}", source.id),
             kind: PlaceKind::Source(source.id.clone()),
             connections: vec![usage(connection, &source.id, Purpose::Clone)],
-            canonical: canonical(&CanonicalSource { version: 1, source, variables }),
+            canonical: canonical(&CanonicalSource { version: 2, source, variables, jobs }),
         })
     }
 

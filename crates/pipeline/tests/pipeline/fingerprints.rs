@@ -1,5 +1,5 @@
 //! What an approval of a place covers: everything that the job would execute, see or download, and
-//! nothing else.
+//! nothing else. The approval of a source covers every job that downloads it.
 
 use std::collections::BTreeMap;
 
@@ -37,31 +37,34 @@ fn what_a_job_executes_sees_or_downloads_changes_its_canonical_text() {
         ("Login for", "Logout for", &[MERGE]),
         ("v${BUILD_NUMBER}", "w${BUILD_NUMBER}", &[MERGE]),
         ("feature/old", "feature/new", &[MERGE]),
-        ("sourceOption: []", "sourceOption: [app]", &[MERGE]),
-        ("docker push", "docker pull", &[PUSH]),
-        ("Bearer ${api.token}", "Bearer ${images.token}", &[PUSH]),
-        ("api: release-api", "api: other-api", &[PUSH]),
-        ("serviceConnection: images", "serviceConnection: others", &[PUSH]),
-        ("dockerRepository: \"registry", "dockerRepository: \"elsewhere", &[PUSH]),
+        ("sourceOption: []", "sourceOption: [app]", &[SOURCE, MERGE]),
+        // It names no connection, but its script reads what was downloaded.
+        ("./tell.sh", "./other.sh", &[SOURCE]),
+        ("docker push", "docker pull", &[SOURCE, PUSH]),
+        ("Bearer ${api.token}", "Bearer ${images.token}", &[SOURCE, PUSH]),
+        ("api: release-api", "api: other-api", &[SOURCE, PUSH]),
+        ("serviceConnection: images", "serviceConnection: others", &[SOURCE, PUSH]),
+        ("dockerRepository: \"registry", "dockerRepository: \"elsewhere", &[SOURCE, PUSH]),
+        ("condition: failed()", "condition: always()", &[SOURCE]),
         // The source is downloaded by one job and changed by the other.
         ("forge.example.com", "evil.example.com", &[SOURCE, MERGE, PUSH]),
         ("branch: main", "branch: other", &[SOURCE, MERGE, PUSH]),
         ("serviceConnection: forge", "serviceConnection: other", &[SOURCE, MERGE, PUSH]),
-        ("name: Release\n", "variables: [{key: LD_PRELOAD, value: x}]\n", &[MERGE, PUSH]),
+        ("name: Release\n", "variables: [{key: LD_LATER, value: x}]\n", &[SOURCE, MERGE, PUSH]),
         (
             "      push:\n        steps",
             "      push:\n        condition: always()\n        steps",
-            &[PUSH],
+            &[SOURCE, PUSH],
         ),
         (
             "      push:\n        steps",
             "      push:\n        timeoutMinutes: 1\n        steps",
-            &[PUSH],
+            &[SOURCE, PUSH],
         ),
         (
             "      push:\n        steps",
             "      push:\n        sourceOption: []\n        steps",
-            &[PUSH],
+            &[SOURCE, PUSH],
         ),
     ];
     for (from, to, expected) in cases {
@@ -74,8 +77,6 @@ fn what_a_job_executes_sees_or_downloads_changes_its_canonical_text() {
 #[test]
 fn what_does_not_concern_a_job_leaves_its_canonical_text_alone() {
     for (from, to) in [
-        ("./tell.sh", "./other.sh"),
-        ("condition: failed()", "condition: always()"),
         ("name: Release", "name: Renamed"),
         ("# ", "# more "),
         ("      merge:\n        source", "      merge:\n        name: Renamed\n        source"),
