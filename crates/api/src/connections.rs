@@ -71,12 +71,15 @@ pub struct UpdateConnection {
     pub version: i64,
 }
 
-/// Replaces the credential inside a connection. Exactly one of `credential` and `credential_id`
-/// is given.
+/// Replaces what is inside a connection: one of `credential` and `credential_id`, or new
+/// `settings`, or both. The stored credential goes along to another address only for someone who
+/// may use it; anybody else sends a credential with the settings.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReconfigureConnection {
-    /// New fields: a new version of the credential behind the connection.
+    /// New fields: a new version of the credential behind the connection. Those that are not
+    /// secret and absent stay as they are. Of another kind, or for another address than the
+    /// present credential's owner chose, they become a credential of the caller's own.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub credential: Option<CredentialInput>,
     /// Another existing credential of the caller.
