@@ -79,10 +79,12 @@ impl Record for AuditRecord {
 
     fn from_row(row: &Row) -> Result<Self> {
         let canonical: String = row.get("event")?;
+        let event = serde_json::from_str(&canonical).map_err(|_| row.corrupt("event"))?;
+        check_columns(row, &event)?;
         Ok(Self {
             chain: row.get("chain")?,
             sequence: row.get("sequence")?,
-            event: serde_json::from_str(&canonical).map_err(|_| row.corrupt("event"))?,
+            event,
             canonical,
             previous_hash: row.get("previous_hash")?,
             hash: row.get("hash")?,
@@ -108,6 +110,33 @@ impl Record for AuditRecord {
             self.hash
         ]
     }
+}
+
+/// Refuses a line whose columns say something else than its event. Lists are made by the columns
+/// and only the event is hashed, so an edited column would hide an event or show it to others.
+fn check_columns(row: &Row, event: &AuditEvent) -> Result<()> {
+    let target = event.target.as_ref();
+    let texts = [
+        ("id", Some(event.id.as_str())),
+        ("organization_id", event.organization.as_ref().map(OrganizationId::as_str)),
+        ("actor_id", event.actor.id.as_deref()),
+        ("action", Some(event.action.as_str())),
+        ("target_kind", target.map(|target| target.kind.as_str())),
+        ("target_id", target.map(|target| target.id.as_str())),
+        ("outcome", Some(event.outcome.as_str())),
+        ("request_id", Some(event.request.as_str())),
+    ];
+    for (column, said) in texts {
+        // NUL is replaced in the event alone, where the engine has a place for it.
+        let written = row.text(column)?.map(|text| text.replace('\0', "\u{fffd}"));
+        if written.as_deref() != said {
+            return Err(row.corrupt(column));
+        }
+    }
+    if row.int("at")? != Some(event.at.millis()) {
+        return Err(row.corrupt("at"));
+    }
+    Ok(())
 }
 
 /// Which events are wanted; each part narrows the list.

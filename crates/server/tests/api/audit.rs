@@ -1,6 +1,7 @@
 //! The audit record: who reads it, how it is filtered, and that it notices changes.
 
 use axum::http::Method;
+use keyferry_broker::audit::AuditReport;
 use keyferry_domain::Role;
 use serde_json::{Value, json};
 
@@ -117,9 +118,9 @@ async fn no_secret_is_in_the_record() {
     server.sign_in_as(&member.email, "a wrong password").await.refused(401, "unauthenticated");
     // A password in the place of the address is a common slip.
     server.sign_in_as("a misplaced password", "x").await.refused(401, "unauthenticated");
-    let path = server.folder().join("keyferry.db");
-    server.broker.close().await;
-    let database = std::fs::read(path).unwrap();
+    let database = std::fs::read(server.close().await).unwrap();
+    let holds = |text: &str| database.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(holds(&member.email), "this is not where the server writes");
     let secrets = [
         PASSWORD,
         "a wrong password",
@@ -129,12 +130,7 @@ async fn no_secret_is_in_the_record() {
         runner["token"].as_str().unwrap(),
     ];
     for secret in secrets {
-        let bytes = secret.as_bytes();
-        assert!(
-            !database.windows(bytes.len()).any(|window| window == bytes),
-            "the database holds {}…",
-            &secret[..8]
-        );
+        assert!(!holds(secret), "the database holds {}…", &secret[..8]);
     }
 }
 
@@ -151,4 +147,73 @@ async fn the_chain_is_whole_and_checked_on_the_servers_machine_only() {
     let person = server.actor(&server.owner.user);
     let error = server.broker.verify_audit_chain(&person).await.unwrap_err();
     assert_eq!(error.code(), "system_only");
+}
+
+/// Closes the server, replaces a text in the file of its database, and checks the record.
+async fn check_after(server: &TestServer, from: &str, to: &str) -> AuditReport {
+    assert_eq!(from.len(), to.len(), "the file's structure must stay");
+    let path = server.close().await;
+    let mut database = std::fs::read(&path).unwrap();
+    let places: Vec<usize> = database
+        .windows(from.len())
+        .enumerate()
+        .filter(|(_, window)| *window == from.as_bytes())
+        .map(|(place, _)| place)
+        .collect();
+    assert!(!places.is_empty(), "`{from}` is not in the database");
+    for place in places {
+        database[place..place + from.len()].copy_from_slice(to.as_bytes());
+    }
+    std::fs::write(&path, database).unwrap();
+    let broker = server.open_again().await;
+    let report = broker.verify_audit_chain(&broker.system_actor()).await.unwrap();
+    broker.close().await;
+    report
+}
+
+#[tokio::test]
+async fn an_edited_event_is_noticed() {
+    let server = TestServer::start().await;
+    server.add(Role::Member).await;
+    let report = check_after(&server, r#""action":"member.create""#, r#""action":"member.delete""#);
+    let broken = report.await.first_broken.unwrap();
+    assert!(broken.reason.contains("column `action`"), "{broken:?}");
+}
+
+/// As an editor would who knows that lists are made by columns: both are changed alike.
+#[tokio::test]
+async fn an_event_edited_in_every_place_is_noticed() {
+    let server = TestServer::start().await;
+    server.add(Role::Member).await;
+    let report = check_after(&server, "member.create", "member.delete").await;
+    let broken = report.first_broken.unwrap();
+    assert!(broken.reason.contains("hash"), "{broken:?}");
+    assert!(broken.sequence > 1 && report.events == broken.sequence.unsigned_abs() - 1);
+}
+
+/// The column stands right before the kind of the target, without a quotation mark.
+#[tokio::test]
+async fn an_event_hidden_from_lists_is_noticed() {
+    let server = TestServer::start().await;
+    server.add(Role::Member).await;
+    let report = check_after(&server, "member.createmember", "member.deletemember").await;
+    let broken = report.first_broken.unwrap();
+    assert!(broken.reason.contains("column `action`"), "{broken:?}");
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_read_any_more_is_named() {
+    let server = TestServer::start().await;
+    server.add(Role::Member).await;
+    let report = check_after(&server, r#""action":"member.create""#, r#""action":{member.create""#);
+    let broken = report.await.first_broken.unwrap();
+    assert!(broken.reason.contains("column `event`"), "{broken:?}");
+}
+
+#[tokio::test]
+async fn an_untouched_record_is_whole_after_a_restart() {
+    let server = TestServer::start().await;
+    server.add(Role::Member).await;
+    let report = check_after(&server, "Example", "EXAMPLE").await;
+    assert!(report.events >= 4 && report.first_broken.is_none(), "{report:?}");
 }

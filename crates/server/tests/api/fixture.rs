@@ -6,9 +6,10 @@
 //! organization of their own. What everyone else is answered is checked by [`TestServer::only`]:
 //! use it once per operation. Services that connections reach may listen on 127.0.0.1.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -99,13 +100,7 @@ impl TestServer {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(FixedClock::at(START));
-        let database = folder.path().join("keyferry.db");
-        let options = BrokerOptions {
-            database_url: format!("sqlite://{}", database.display()).into(),
-            root_key: RootKeySource::FileOrNew(folder.path().join("root.key")),
-            allow_addresses: vec!["127.0.0.1".to_owned()],
-        };
-        let broker = Arc::new(Broker::open_at(options, clock.clone()).await.unwrap());
+        let broker = open(&folder, &clock).await;
         let organization: OrganizationId = NO_ORGANIZATION.parse().unwrap();
         let owner = Person {
             user: "user_00000000000000000000000000".parse().unwrap(),
@@ -117,9 +112,22 @@ impl TestServer {
         Self { broker, clock, organization, owner, router, people: AtomicU32::new(0), folder }
     }
 
-    /// Returns the folder that holds everything that the server has written.
-    pub(crate) fn folder(&self) -> &std::path::Path {
-        self.folder.path()
+    /// Closes the server; returns the path of its database, which is one file then.
+    pub(crate) async fn close(&self) -> PathBuf {
+        self.broker.close().await;
+        let log = self.folder.path().join("keyferry.db-wal");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        // SQLite takes the log away with the last connection, which ends a little later.
+        while log.exists() {
+            assert!(Instant::now() < deadline, "the database was not closed in time");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.folder.path().join("keyferry.db")
+    }
+
+    /// Opens the database again, as the next start of the server does.
+    pub(crate) async fn open_again(&self) -> Arc<Broker> {
+        open(&self.folder, &self.clock).await
     }
 
     /// Adds somebody to the organization, with an API token. They have no password.
@@ -193,6 +201,11 @@ impl TestServer {
             token: session["token"].as_str().unwrap().to_owned(),
             organization: self.organization.clone(),
         }
+    }
+
+    /// Returns the folder that holds everything that the server has written.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Makes an API token of somebody who is signed in.
@@ -344,6 +357,16 @@ impl TestServer {
         };
         events.iter().map(line).collect()
     }
+}
+
+async fn open(folder: &TempDir, clock: &Arc<FixedClock>) -> Arc<Broker> {
+    let database = folder.path().join("keyferry.db");
+    let options = BrokerOptions {
+        database_url: format!("sqlite://{}", database.display()).into(),
+        root_key: RootKeySource::FileOrNew(folder.path().join("root.key")),
+        allow_addresses: vec!["127.0.0.1".to_owned()],
+    };
+    Arc::new(Broker::open_at(options, clock.clone()).await.unwrap())
 }
 
 /// Writes a text, a cursor for instance, as a value of a query.

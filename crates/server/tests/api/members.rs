@@ -296,3 +296,34 @@ async fn people_are_removed_by_owners_and_admins_and_leave_by_themselves() {
     let auditor = server.add(Role::Auditor).await;
     server.delete(&auditor, &at(&auditor)).await.done();
 }
+
+#[tokio::test]
+async fn whoever_leaves_loses_what_they_hold_and_leaves_behind_what_others_need() {
+    let server = TestServer::start().await;
+    let member = server.add(Role::Member).await;
+    let connection = |id: &str, users: Value| {
+        json!({
+            "name": id, "type": "generic", "connection_id": id, "scope": "custom", "users": users,
+            "credential": {"kind": "values", "fields": {"token": "hunter2"}},
+        })
+    };
+    let theirs = connection("theirs", json!([server.owner.id()]));
+    server.post(&member, "/connections", theirs).await.created();
+    let shared = connection("shared", json!([member.id()]));
+    server.post(&server.owner, "/connections", shared).await.created();
+    let body = json!({"connections": ["shared"], "label": "by hand"});
+    let workload = server.post(&member, "/workloads", body).await.created();
+    let token = workload["token"].as_str();
+    let ask = json!({"connection_id": "shared", "operation": {"kind": "material"}});
+    let lease = server.call(token, Method::POST, "/leases", Some(&ask)).await.created();
+
+    server.delete(&server.owner, &at(&member)).await.done();
+    server.call(token, Method::POST, "/leases", Some(&ask)).await.refused(401, "unauthenticated");
+    let lease = format!("/leases/{}", lease["lease_id"].as_str().unwrap());
+    let lease = server.get(&server.owner, &lease).await.ok();
+    assert!(matches!(lease["state"].as_str(), Some("ending" | "ended")), "{lease}");
+    let shared = server.get(&server.owner, "/connections/shared").await.ok();
+    assert_eq!(shared["users"], json!([]), "{shared}");
+    let theirs = server.get(&server.owner, "/connections/theirs").await.ok();
+    assert_eq!(theirs["owner_id"], member.id(), "{theirs}");
+}
