@@ -67,3 +67,42 @@ async fn pages_cover_everything_once() {
     })
     .await;
 }
+
+/// A rule over several rows is only kept when whoever checks it waits for whoever checks it now.
+#[tokio::test]
+async fn a_locked_organization_makes_the_next_change_wait() {
+    each(async |world| {
+        let id = world.organization().await;
+        let mut record = organizations::find(&world.store, &id).await.unwrap().unwrap();
+        let mut first = world.store.begin().await.unwrap();
+        assert!(organizations::lock(&mut first, &id).await.unwrap());
+        let (about_to, waits) = tokio::sync::oneshot::channel();
+        let second = async {
+            about_to.send(()).unwrap();
+            let mut second = world.store.begin().await.unwrap();
+            organizations::lock(&mut second, &id).await.unwrap();
+            organizations::find(&mut second, &id).await.unwrap().unwrap().name
+        };
+        let first = async {
+            waits.await.unwrap();
+            for _ in 0..5 {
+                organizations::find(&mut first, &id).await.unwrap();
+            }
+            record.name = "Changed".to_owned();
+            organizations::update(&mut first, &record).await.unwrap();
+            first.commit().await.unwrap();
+        };
+        let (seen, ()) = tokio::join!(second, first);
+        assert_eq!(seen, "Changed");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_organization_that_is_not_there_cannot_be_locked() {
+    each(async |world| {
+        let mut change = world.store.begin().await.unwrap();
+        assert!(!organizations::lock(&mut change, &world.organization_id()).await.unwrap());
+    })
+    .await;
+}
