@@ -57,14 +57,9 @@ impl Git {
         Ok(())
     }
 
-    /// Writes a file below the home, with the folders that lead to it.
-    pub fn write(&self, path: &Path, text: &str) -> Result<()> {
-        let path = self.home.join(path);
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
-        std::fs::write(path, text)?;
-        Ok(())
+    /// Returns the home, which is also where commands run.
+    pub fn home(&self) -> &Path {
+        &self.home
     }
 
     /// Makes a git command with `arguments`.

@@ -82,7 +82,7 @@ fn a_key_goes_in_once_and_is_replaced_in_one_place() -> Result<()> {
     copy.push("main", "feature/search", "src/search.txt", "search\n")?;
     let search = ["--variable", "FEATURE=feature/search"];
     let run = mia.run("release", &search)?;
-    run.failed_because(&["team-git", "refused", "keyferry connection reconfigure team-git"]);
+    run.failed_because(&["team-git", "keyferry connection reconfigure team-git"]);
     let connection: ConnectionView = mia.ask(&["connection", "get", "team-git"])?;
     assert_eq!(connection.health.status, HealthStatus::Rejected, "{:?}", connection.health);
 

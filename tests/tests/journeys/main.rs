@@ -3,11 +3,18 @@
 //! `peers/` proves the servers that the stories stand on, so that a broken peer is not taken for a
 //! broken product. `world/` is what every story starts from.
 
+mod examples;
 mod exec;
 mod generic;
 mod git_https;
 mod git_ssh;
+mod gitea;
+mod isolation;
+mod lost_runners;
 mod peers;
 mod postgres;
+mod refusals;
+mod registry;
 mod story;
+mod tls;
 mod world;

@@ -55,7 +55,7 @@ pub(crate) fn tell(world: &World, place: &Place<'_>, runner: Option<&RunnerProce
     copy.push("main", "feature/search", "src/search.txt", "search\n")?;
     let search = ["--variable", "FEATURE=feature/search"];
     let run = mia.run("release", &search)?;
-    run.failed_because(&["team-git", "refused", "keyferry connection reconfigure team-git"]);
+    run.failed_because(&["team-git", "keyferry connection reconfigure team-git"]);
     let connection: ConnectionView = mia.ask(&["connection", "get", "team-git"])?;
     assert_eq!(connection.health.status, HealthStatus::Rejected, "{:?}", connection.health);
     assert!(copy.find("refs/heads/feature/search")?.is_some(), "nothing was changed");

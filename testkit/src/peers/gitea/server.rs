@@ -218,6 +218,7 @@ impl Settings {
              [server]\n\
              {tls}HTTP_ADDR = 127.0.0.1\nHTTP_PORT = {port}\n\
              ROOT_URL = {scheme}://127.0.0.1:{port}{sub_path}/\n\
+             LOCAL_ROOT_URL = {scheme}://127.0.0.1:{port}{sub_path}/\n\
              USE_SUB_URL_PATH = true\nSTATIC_ROOT_PATH = {statics}\nOFFLINE_MODE = true\n\
              START_SSH_SERVER = true\nBUILTIN_SSH_SERVER_USER = git\n\
              SSH_LISTEN_HOST = 127.0.0.1\nSSH_LISTEN_PORT = {ssh_port}\nSSH_PORT = {ssh_port}\n\

@@ -20,10 +20,10 @@ use keyferry_testkit::process::{ServerOptions, create_owner};
 use keyferry_testkit::{Canary, Scratch, ServerProcess};
 
 pub(crate) use examples::{example, names as example_names};
-pub(crate) use people::{Person, Refusal};
+pub(crate) use people::Person;
 pub(crate) use repositories::WorkingCopy;
 pub(crate) use runner::RunnerProcess;
-pub(crate) use runs::{LIMIT, Run};
+pub(crate) use runs::LIMIT;
 pub(crate) use team_git::{TeamGit, script_job, script_pipeline};
 
 /// The organization that the first owner gets.
@@ -78,13 +78,22 @@ impl World {
 
     /// Invites someone into the organization, who accepts and signs in.
     pub(crate) fn invite(&self, name: &str, role: &str) -> Result<Person> {
-        self.invite_by(&self.owner, name, role)
+        self.invite_to(None, name, role)
     }
 
-    /// Invites as somebody else than the first owner.
-    pub(crate) fn invite_by(&self, host: &Person, name: &str, role: &str) -> Result<Person> {
+    /// Invites someone into another organization of the owner's.
+    pub(crate) fn invite_to(
+        &self,
+        organization: Option<&str>,
+        name: &str,
+        role: &str,
+    ) -> Result<Person> {
         let email = format!("{name}@example.com");
-        let invitation = host.say(&["member", "add", &email, "--name", name, "--role", role])?;
+        let mut add = vec!["member", "add", &email, "--name", name, "--role", role];
+        if let Some(organization) = organization {
+            add.extend(["--organization", organization]);
+        }
+        let invitation = self.owner.say(&add)?;
         let person = self.newcomer(name)?;
         let password = Canary::new(name)?;
         person.accept_invitation(invitation.trim(), password.value())?;

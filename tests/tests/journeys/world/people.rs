@@ -68,6 +68,20 @@ impl Person {
         })
     }
 
+    /// Trusts the authority in this file, or the system's, in place of the world's own.
+    pub(crate) fn trust_only(&mut self, certificate: Option<&str>) -> Result<()> {
+        let mut cli = Cli::new(&self.home)?;
+        for (name, value) in self.cli.environment().filter(|(name, _)| *name != "KEYFERRY_CA_FILE")
+        {
+            cli = cli.env(name, value);
+        }
+        if let Some(certificate) = certificate {
+            cli = cli.env("KEYFERRY_CA_FILE", certificate);
+        }
+        self.cli = cli;
+        Ok(())
+    }
+
     pub(super) fn log_in(&self, password: &str) -> Result<()> {
         let command = ["login", "--email", &self.email, "--password-from", "-"];
         self.check(self.keep(self.cli.output_with_input(command, password)?))?;

@@ -19,10 +19,24 @@ impl WorkingCopy {
 
     /// Pushes a commit on top of `base` to `branch` and returns it.
     pub(crate) fn push(&self, base: &str, branch: &str, file: &str, text: &str) -> Result<String> {
+        self.push_with(base, branch, file, |path| {
+            std::fs::create_dir_all(path.parent().unwrap_or(path))?;
+            Ok(std::fs::write(path, text)?)
+        })
+    }
+
+    /// Pushes a commit with what `write` puts at the path of `file`, a file or a folder.
+    pub(crate) fn push_with(
+        &self,
+        base: &str,
+        branch: &str,
+        file: &str,
+        write: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<String> {
         let base = format!("origin/{base}");
         self.git.run(["-C", "app", "fetch", "--quiet", "--prune", "origin"])?;
         self.git.run(["-C", "app", "checkout", "--quiet", "--detach", &base])?;
-        self.git.write(&Path::new("app").join(file), text)?;
+        write(&self.git.home().join("app").join(file))?;
         self.git.run(["-C", "app", "add", file])?;
         self.git.run(["-C", "app", "commit", "--quiet", "--message", &format!("Write {file}")])?;
         let update = format!("HEAD:refs/heads/{branch}");
@@ -42,12 +56,6 @@ impl WorkingCopy {
         let branch = format!("origin/{branch}");
         let asked = ["-C", "app", "merge-base", "--is-ancestor", commit, &branch];
         Ok(self.git.output(asked)?.status.success())
-    }
-
-    /// Returns the text of a file at the tip of `branch` at the server.
-    pub(crate) fn show(&self, branch: &str, file: &str) -> Result<String> {
-        self.git.run(["-C", "app", "fetch", "--quiet", "--prune", "origin"])?;
-        self.git.run(["-C", "app", "show", &format!("origin/{branch}:{file}")])
     }
 
     /// Returns the git, to give it another password.
