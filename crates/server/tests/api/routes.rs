@@ -361,8 +361,8 @@ async fn other_addresses_and_methods_are_refused_as_problems() {
 #[tokio::test]
 async fn the_description_is_served_and_health_needs_no_token() {
     let server = TestServer::start().await;
-    let served = server.call(None, Method::GET, "/api/openapi.json", None).await.ok();
-    assert_eq!(served, serde_json::to_value(openapi::document()).unwrap());
+    let shown = server.call(None, Method::GET, "/api/openapi.json", None).await.ok();
+    assert_eq!(shown, serde_json::to_value(openapi::document()).unwrap());
     for path in ["/health/live", "/health/ready"] {
         let request = Request::builder().uri(path).body(Body::empty()).unwrap();
         server.send(request).await.done();
