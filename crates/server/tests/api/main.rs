@@ -3,6 +3,8 @@
 //! A file per resource. What holds for all operations alike is in `routes`; that each is under a
 //! policy is in `coverage`.
 
+#![expect(clippy::unwrap_used, reason = "the fixture is test code too; a failure is the test's")]
+
 mod audit;
 mod connection_types;
 mod connections;
