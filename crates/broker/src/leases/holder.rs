@@ -18,7 +18,7 @@ use keyferry_domain::{Actor, Error, ErrorKind, Result, Timestamp};
 use keyferry_pipeline::{ConnectionPlan, Definition, JobKey, JobPlan, Purpose};
 use keyferry_policy::{Action, Decision};
 use keyferry_store::bindings::{BindingRecord, BindingState};
-use keyferry_store::{bindings, connections, jobs, pipelines, runs, workloads};
+use keyferry_store::{bindings, connections, jobs, pipelines, runs, tokens, workloads};
 use keyferry_vault::fingerprint;
 
 use super::reach::{Reach, Right};
@@ -224,7 +224,9 @@ impl Broker {
         .await
     }
 
-    async fn workload_context(
+    /// Finds out what a workload may have; fails when it has ended, or when the API token that it
+    /// was started with is revoked.
+    pub(super) async fn workload_context(
         &self,
         organization: &OrganizationId,
         id: &WorkloadId,
@@ -234,7 +236,14 @@ impl Broker {
             .await
             .map_err(store_failed)?
             .filter(|workload| workload.ended_at.is_none() && workload.expires_at > now)
-            .ok_or_else(|| Error::denied("workload_over", "the workload has ended"))?;
+            .ok_or_else(workload_over)?;
+        if let Some(token) = &workload.token_id {
+            let token =
+                tokens::find(&self.store, organization, token).await.map_err(store_failed)?;
+            if token.is_none_or(|token| token.revoked_at.is_some()) {
+                return Err(workload_over());
+            }
+        }
         let mut reaches = BTreeMap::new();
         for connection in &workload.connections {
             let mut reach =
@@ -286,6 +295,10 @@ impl Broker {
     }
 }
 
+fn workload_over() -> Error {
+    Error::denied("workload_over", "the workload has ended")
+}
+
 /// Returns the path of a job's place, as `Definition::places` spells it.
 fn job_place(key: &JobKey) -> String {
     let (stage, job) = key.as_str().split_once('.').unwrap_or((key.as_str(), ""));
@@ -333,8 +346,11 @@ fn check_binding(
         BindingState::NeedsApproval => refuse(
             "binding_needs_approval",
             format!("`{place}` needs approval to use connection `{id}`"),
-            "the connection's owner, or another who may use it, approves it with \
-             `keyferry pipeline approve`",
+            &format!(
+                "the connection's owner, or another who may use it, approves it with \
+                 `keyferry pipeline approve {} {}`",
+                binding.pipeline_id, binding.id
+            ),
         ),
         BindingState::Revoked => refuse(
             "binding_revoked",

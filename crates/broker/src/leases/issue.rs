@@ -3,6 +3,10 @@
 //! The order is the promise. The audit event, and the lease row with the handle under which the
 //! service will know what is minted, are durable before the service is asked and before any answer
 //! leaves. Whatever goes wrong after that, the sweeper finds the row.
+//!
+//! Between the row and the mint the database is asked once more whether the holder may still have
+//! it. Whoever ends a holder or a connection ends the leases that can be seen then: so whichever of
+//! the two comes first, the other sees it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,10 +15,11 @@ use std::time::Duration;
 use keyferry_domain::audit::Target;
 use keyferry_domain::connection::ConnectionId;
 use keyferry_domain::id::{LeaseId, OrganizationId};
-use keyferry_domain::lease::{EndReason, Lease, LeaseState};
+use keyferry_domain::lease::{EndReason, Holder, Lease, LeaseState};
 use keyferry_domain::operation::Operation;
 use keyferry_domain::{Actor, Error, Result, Timestamp};
-use keyferry_providers::provider::Plan;
+use keyferry_policy::{Action, Facts};
+use keyferry_providers::provider::{Plan, Settings};
 use keyferry_store::leases::LeaseRecord;
 use keyferry_store::{connections, leases};
 
@@ -33,6 +38,9 @@ const LIFETIME: Duration = Duration::from_hours(1);
 /// Nothing that is handed over has less than this to live.
 const LEAST_LIFE: Duration = Duration::from_mins(1);
 
+/// The code of a refusal after which asking once more helps.
+const CHANGED: &str = "connection_changed";
+
 impl Broker {
     /// Issues access through a connection to the calling job or workload. Asking again for the
     /// same gives the same lease, as long as it has a minute to live.
@@ -43,6 +51,23 @@ impl Broker {
         connection: &ConnectionId,
         operation: &Operation,
     ) -> Result<IssuedLease> {
+        match self.issue_once(actor, organization, connection, operation).await {
+            // Another server has put something else into the connection; that is known by now.
+            Err(error) if error.code() == CHANGED => {
+                self.issue_once(actor, organization, connection, operation).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn issue_once(
+        &self,
+        actor: &Actor,
+        organization: &OrganizationId,
+        connection: &ConnectionId,
+        operation: &Operation,
+    ) -> Result<IssuedLease> {
+        let generation = self.leases.generation();
         let context = self.holder_context(actor).await?;
         if actor_organization(actor) != Some(organization) {
             return Err(Error::not_found(format!("organization `{organization}`")));
@@ -60,6 +85,7 @@ impl Broker {
         let key = MaterialKey {
             holder: context.holder.id().to_owned(),
             connection: connection.clone(),
+            credential: reach.connection.credential_id.clone(),
             credential_version: reach.credential_version,
             operation: operation.clone(),
         };
@@ -75,9 +101,15 @@ impl Broker {
             is_mine.store(true, Ordering::SeqCst);
             self.issue_new(actor, organization, &context, reach, operation).await
         };
-        let issued = self.leases.material.try_get_with(key, minting).await;
+        let issued = self.leases.material.try_get_with(key.clone(), minting).await;
         match (issued, is_mine.into_inner()) {
-            (Ok(issued), true) => Ok(issued),
+            (Ok(issued), true) => {
+                // What was ended meanwhile could not be forgotten yet: it was not there.
+                if self.leases.generation() != generation {
+                    self.leases.material.invalidate(&key).await;
+                }
+                Ok(issued)
+            }
             (Ok(issued), false) => self.hand_over_again(actor, organization, issued).await,
             (Err(error), true) => Err(unwrap_shared(error)),
             (Err(error), false) => {
@@ -125,10 +157,13 @@ impl Broker {
     ) -> Result<IssuedLease> {
         let id = LeaseId::generate(&*self.clock, &*self.random);
         let connection = &reach.connection;
+        let subject = self.connection_subject(connection).await?;
+        let facts = Facts { is_bound: true, ..Facts::default() };
+        self.allow_with(actor, organization, Action::LeaseIssue, &subject, facts).await?;
         let credential = self.credential_of(connection).await?;
         let opened =
             self.open_version(connection.clone(), &credential, reach.credential_version).await?;
-        let planned = opened.provider.plan(opened.target(), operation, &format!("keyferry-{id}"));
+        let planned = opened.provider.plan(opened.target(), operation, id.as_str());
         let plan = match planned {
             Ok(plan) => plan,
             Err(error) => {
@@ -153,8 +188,13 @@ impl Broker {
             operation: operation.clone(),
             narrowing: plan.narrowing.clone(),
             handle: plan.handle.clone(),
+            settings: match plan.handle {
+                Some(_) => connection.settings.clone(),
+                None => Settings::new(),
+            },
             issued_at: now,
             expires_at,
+            handed_over_at: None,
             state: LeaseState::Pending,
             residue: None,
             attempts: 0,
@@ -170,11 +210,60 @@ impl Broker {
         }
         let mark = self.leases.mark_minting(&id);
         self.record_with_lease(actor, Some(organization), event, Some(lease.clone())).await?;
+        if let Err(error) = self.check_still_given(organization, context, reach, operation).await {
+            return Err(self.refuse_written_down(actor, lease, error).await?);
+        }
         let outcome = self.mint(actor, &opened, operation, &plan, lease).await;
         drop(mark);
         let issued = outcome?;
         self.note_use(organization, connection, now).await;
         Ok(issued)
+    }
+
+    /// Finds out anew, past all memory, whether the holder may have what is about to be minted.
+    async fn check_still_given(
+        &self,
+        organization: &OrganizationId,
+        context: &HolderContext,
+        reach: &Reach,
+        operation: &Operation,
+    ) -> Result<()> {
+        let context = match &context.holder {
+            Holder::Job { run, job } => self.job_context(organization, run, job).await?,
+            Holder::Workload { workload } => self.workload_context(organization, workload).await?,
+        };
+        let fresh = context.reach(&reach.connection.id).map_err(|refusal| refusal.to_error())?;
+        fresh.check(operation)?;
+        let is_same = fresh.credential_version == reach.credential_version
+            && fresh.connection.credential_id == reach.connection.credential_id
+            && fresh.connection.settings == reach.connection.settings;
+        if is_same {
+            Ok(())
+        } else {
+            Err(Error::conflict(CHANGED, "the connection was changed at this moment")
+                .hint("try again"))
+        }
+    }
+
+    /// Ends a lease for which nothing has been minted and never will be.
+    async fn refuse_written_down(
+        &self,
+        actor: &Actor,
+        lease: Lease,
+        error: Error,
+    ) -> Result<Error> {
+        self.leases.forget();
+        let organization = lease.organization.clone();
+        let target = Target::new("lease", &lease.id);
+        let reason = match error.code() {
+            "job_over" | "workload_over" => EndReason::HolderEnded,
+            _ => EndReason::ConnectionEnded,
+        };
+        self.end_unminted(lease, reason).await?;
+        let event =
+            Event::refused("lease.mint", target, error.message()).with("code", error.code());
+        self.record(actor, Some(&organization), event).await?;
+        Ok(error)
     }
 
     /// Asks the service, and marks the lease as handed over. The row exists already.
@@ -203,7 +292,8 @@ impl Broker {
                 return Err(error);
             }
         };
-        let mut record = LeaseRecord::new(lease.activate().map_err(Error::internal)?);
+        let mut record =
+            LeaseRecord::new(lease.activate(self.clock.now()).map_err(Error::internal)?);
         record.lease.residue = issued.residue;
         record.lease.expires_at = issued
             .expires_at

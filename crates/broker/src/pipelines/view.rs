@@ -4,7 +4,8 @@ use keyferry_domain::id::{OrganizationId, PipelineId};
 use keyferry_domain::page::{Page, PageRequest};
 use keyferry_domain::{Actor, Error, Result};
 use keyferry_policy::Action;
-use keyferry_store::{bindings, pipelines};
+use keyferry_store::bindings::{BindingRecord, BindingState};
+use keyferry_store::{bindings, connections, pipelines};
 
 use super::{PipelineDetails, PipelineRecord, RevisionRecord};
 use crate::Broker;
@@ -19,8 +20,37 @@ impl Broker {
         organization: &OrganizationId,
         id: &PipelineId,
     ) -> Result<PipelineDetails> {
-        let pipeline = self.allowed_pipeline(actor, organization, id, Action::PipelineRead).await?;
+        let pipeline = self.readable_pipeline(actor, organization, id).await?;
         self.pipeline_details(pipeline).await
+    }
+
+    /// Finds a pipeline that the caller may read, or that waits for their approval or has it:
+    /// nobody can vouch for what they cannot read.
+    async fn readable_pipeline(
+        &self,
+        actor: &Actor,
+        organization: &OrganizationId,
+        id: &PipelineId,
+    ) -> Result<PipelineRecord> {
+        let pipeline = self.find_pipeline(organization, id).await?;
+        let bound = bindings::list_by_pipeline(&self.store, organization, id)
+            .await
+            .map_err(store_failed)?;
+        let concerns = |binding: &&BindingRecord| {
+            binding.state == BindingState::NeedsApproval
+                || (binding.approved_by.is_some() && binding.approved_by.as_ref() == actor.user())
+        };
+        for binding in bound.iter().filter(concerns) {
+            let found = connections::find(&self.store, organization, &binding.connection_id)
+                .await
+                .map_err(store_failed)?;
+            let Some(connection) = found else { continue };
+            let subject = self.connection_subject(&connection).await?;
+            if self.may(actor, organization, Action::BindingApprove, &subject).await? {
+                return Ok(pipeline);
+            }
+        }
+        self.allowed_pipeline(actor, organization, id, Action::PipelineRead).await
     }
 
     /// Lists the pipelines that the caller may see. A page may hold fewer entries than asked for
@@ -53,7 +83,7 @@ impl Broker {
         id: &PipelineId,
         number: i64,
     ) -> Result<RevisionRecord> {
-        self.allowed_pipeline(actor, organization, id, Action::PipelineRead).await?;
+        self.readable_pipeline(actor, organization, id).await?;
         self.find_revision(organization, id, number).await
     }
 
