@@ -1,6 +1,7 @@
 //! `serve`: the API, the background loops, and the runner inside the server when asked for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tokio::net::TcpListener;
@@ -12,6 +13,9 @@ use crate::http::{AppState, router};
 use crate::listener::{Tls, serve};
 use crate::loops;
 use crate::settings::Settings;
+
+/// How long changes whose callers are gone may take to finish at shutdown.
+const CHANGES_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(settings: Settings) -> Result<()> {
     super::start_logging(&settings)?;
@@ -62,6 +66,7 @@ pub(super) async fn run(settings: Settings) -> Result<()> {
         None
     };
 
+    let changes = state.changes.clone();
     let router = router(state);
     let serving = TaskTracker::new();
     serving.spawn(serve(listener, tls, router.clone(), shutdown.clone()));
@@ -79,6 +84,10 @@ pub(super) async fn run(settings: Settings) -> Result<()> {
     }
     shutdown.cancel();
     serving.wait().await;
+    changes.close();
+    if tokio::time::timeout(CHANGES_TIMEOUT, changes.wait()).await.is_err() {
+        tracing::warn!("some changes did not finish in time");
+    }
     background.wait().await;
     broker.close().await;
     Ok(())

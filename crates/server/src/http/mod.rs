@@ -40,6 +40,7 @@ use axum::routing::get;
 use keyferry_broker::Broker;
 use keyferry_domain::Error;
 use keyferry_domain::id::RequestId;
+use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -55,12 +56,14 @@ pub struct AppState {
     pub broker: Arc<Broker>,
     /// Slows down guessing of passwords and tokens.
     pub throttle: Arc<Throttle>,
+    /// Changes under way; they go on when their caller hangs up, and shutdown waits for them.
+    pub changes: TaskTracker,
 }
 
 impl AppState {
     /// Makes the state of a server that nobody has tried to guess at yet.
     pub fn new(broker: Arc<Broker>) -> Self {
-        Self { broker, throttle: Arc::new(Throttle::new()) }
+        Self { broker, throttle: Arc::new(Throttle::new()), changes: TaskTracker::new() }
     }
 }
 
@@ -163,15 +166,10 @@ pub fn router(state: AppState) -> Router {
 async fn around(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     let id = state.broker.new_request_id();
     request.extensions_mut().insert(id.clone());
-    let handled = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await;
+    let handled = tokio::time::timeout(REQUEST_TIMEOUT, handle(&state, request, next)).await;
     let mut response = match handled {
-        Ok(response)
-            if response.status() == StatusCode::INTERNAL_SERVER_ERROR
-                && !response.headers().contains_key(axum::http::header::CONTENT_TYPE) =>
-        {
-            Failure::new(Error::internal("a handler panicked"), id.clone()).into_response()
-        }
-        Ok(response) => response,
+        Ok(Some(response)) => response,
+        Ok(None) => Failure::new(Error::internal("a handler panicked"), id.clone()).into_response(),
         Err(_) => {
             let error = Error::new(
                 keyferry_domain::ErrorKind::Unavailable,
@@ -188,6 +186,24 @@ async fn around(State(state): State<AppState>, mut request: Request, next: Next)
         headers.insert(REQUEST_ID.clone(), value);
     }
     response
+}
+
+/// Runs a handler; `None` when it panicked.
+///
+/// A caller who hangs up must not stop a change between its commit, its audit event and what
+/// follows from it, so changes run on their own. Reads end with their caller, and so does a
+/// runner's wait for a job, which would otherwise be claimed for nobody.
+async fn handle(state: &AppState, request: Request, next: Next) -> Option<Response> {
+    let ends_with_caller =
+        request.method().is_safe() || request.uri().path() == "/api/v1/runner/claim";
+    let response = if ends_with_caller {
+        next.run(request).await
+    } else {
+        state.changes.spawn(next.run(request)).await.ok()?
+    };
+    let is_panic = response.status() == StatusCode::INTERNAL_SERVER_ERROR
+        && !response.headers().contains_key(axum::http::header::CONTENT_TYPE);
+    (!is_panic).then_some(response)
 }
 
 async fn no_route(axum::Extension(id): axum::Extension<RequestId>) -> Failure {

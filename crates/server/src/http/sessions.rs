@@ -11,6 +11,7 @@ use keyferry_api::sessions::{
 };
 use keyferry_broker::sessions;
 use keyferry_domain::Actor;
+use keyferry_domain::id::UserId;
 
 use super::AppState;
 use super::answer::{Answer, Created, Done, answer, created, done};
@@ -32,7 +33,7 @@ pub(super) async fn set_up_server(
     AnonymousCaller(actor): AnonymousCaller,
     Body(body): Body<SetUpServer>,
 ) -> Answer<Created<SessionCreated>> {
-    count_try(&state, &actor)?;
+    count_try(&state, &actor, "first start")?;
     let session = state
         .broker
         .set_up_server(
@@ -63,7 +64,7 @@ pub(super) async fn accept_invitation(
     AnonymousCaller(actor): AnonymousCaller,
     Body(body): Body<AcceptInvitation>,
 ) -> Answer<Created<SessionCreated>> {
-    count_try(&state, &actor)?;
+    count_try(&state, &actor, "invitation")?;
     let (token, password) = (body.invitation_token.secret(), body.password.secret());
     created(&actor, state.broker.accept_invitation(&actor, token, password).await, session_view)
 }
@@ -84,7 +85,7 @@ pub(super) async fn create_session(
     AnonymousCaller(actor): AnonymousCaller,
     Body(body): Body<CreateSession>,
 ) -> Answer<Created<SessionCreated>> {
-    count_try(&state, &actor)?;
+    count_try(&state, &actor, &body.email)?;
     let session = state.broker.create_session(&actor, &body.email, body.password.secret()).await;
     created(&actor, session, session_view)
 }
@@ -139,13 +140,14 @@ pub(super) async fn change_password(
     Caller(actor): Caller,
     Body(body): Body<ChangePassword>,
 ) -> Answer<Done> {
-    count_try(&state, &actor)?;
+    count_try(&state, &actor, actor.user().map_or("", UserId::as_str))?;
     let (current, new) = (body.current_password.secret(), body.new_password.secret());
     done(&actor, state.broker.change_password(&actor, current, new).await)
 }
 
-fn count_try(state: &AppState, actor: &Actor) -> Answer<Done> {
-    done(actor, state.throttle.admit(actor.address))
+/// Counts a try to guess at an account, or at a one-time link.
+fn count_try(state: &AppState, actor: &Actor, account: &str) -> Answer<Done> {
+    done(actor, state.throttle.admit(actor.address, account))
 }
 
 fn session_view(session: sessions::NewSession) -> SessionCreated {
