@@ -1,9 +1,10 @@
 //! Starting a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as _;
 
 use keyferry_domain::audit::Target;
+use keyferry_domain::connection::ConnectionId;
 use keyferry_domain::id::{JobId, OrganizationId, PipelineId, RunId};
 use keyferry_domain::run::{JobState, RunState, StepState};
 use keyferry_domain::{Actor, Error, FieldError, Result, Timestamp};
@@ -48,6 +49,9 @@ impl Broker {
         let revision =
             self.find_revision(organization, pipeline_id, pipeline.current_revision).await?;
         let definition = read_revision(&revision)?;
+        if !new.variables.is_empty() || !new.branches.is_empty() {
+            self.allow_inputs(actor, organization, pipeline_id, &definition).await?;
+        }
         let executor = match actor.user() {
             Some(user) => self.active_user(user).await?.map_or_else(String::new, |user| user.name),
             None => String::new(),
@@ -97,6 +101,45 @@ impl Broker {
         self.record(actor, Some(organization), event).await?;
         self.advance_run(actor, organization, &run.id).await?;
         self.run_details(organization, &run.id).await
+    }
+
+    /// Returns when the starter may change what the jobs see and check out. That is no part of
+    /// what was approved, so it takes someone who may use every connection of the pipeline: else
+    /// whoever may only start it could bend it until it tells the secrets.
+    async fn allow_inputs(
+        &self,
+        actor: &Actor,
+        organization: &OrganizationId,
+        pipeline_id: &PipelineId,
+        definition: &Definition,
+    ) -> Result<()> {
+        let named: BTreeSet<String> = definition
+            .places()
+            .into_iter()
+            .flat_map(|place| place.connections)
+            .map(|used| used.id)
+            .collect();
+        for id in named.iter().filter_map(|id| id.parse::<ConnectionId>().ok()) {
+            // A connection that was deleted opens nothing; its place is refused when it is reached.
+            let found = keyferry_store::connections::find(&self.store, organization, &id)
+                .await
+                .map_err(store_failed)?;
+            let Some(connection) = found else { continue };
+            let subject = self.connection_subject(&connection).await?;
+            if self.may(actor, organization, Action::ConnectionUse, &subject).await? {
+                continue;
+            }
+            let reason =
+                format!("variables or branches were given, and the starter may not use `{id}`");
+            let event = Event::refused("run.create", Target::new("pipeline", pipeline_id), &reason);
+            self.record(actor, Some(organization), event).await?;
+            return Err(Error::denied(
+                "run_inputs_need_use",
+                format!("only someone who may use connection `{id}` can start this with other variables or branches"),
+            )
+            .hint("start it without them, or ask someone who may use every connection it names"));
+        }
+        Ok(())
     }
 
     /// Writes one attempt of a job, waiting, with its steps.
