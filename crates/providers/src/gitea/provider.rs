@@ -190,7 +190,7 @@ impl Provider for Gitea {
         match (&plan.narrowing, handle) {
             (Narrowing::Stored, None) => Ok(stored(target)),
             (Narrowing::ScopedToken { scopes }, Some(Handle::Token { username, name })) => {
-                let login = login_of(&client, &username).await?;
+                let login = tokens::login_of(&client, &username).await?;
                 let token = tokens::mint(&client, &login, &name, scopes).await?;
                 let reaches_registry = !matches!(operation, Operation::Git { .. });
                 let ends_at = context.clock.now().plus(lifetime);
@@ -231,7 +231,7 @@ impl Provider for Gitea {
         let client = Client::new(context, target)?;
         match Handle::parse(handle)? {
             Handle::Token { username, name } => {
-                let login = login_of(&client, &username).await?;
+                let login = tokens::login_of(&client, &username).await?;
                 tokens::delete(&client, &login, &name).await?;
                 let reaches_registry = matches!(narrowing, Narrowing::ScopedToken { scopes }
                     if scopes.iter().any(|scope| scope.ends_with(":package")));
@@ -270,18 +270,6 @@ fn stored(target: Target<'_>) -> Issued {
         expires_at: None,
         residue: Some(Residue { what: "the stored token was handed over".to_owned(), until: None }),
     }
-}
-
-/// Returns the name that the API takes: people may sign in with their address, too.
-async fn login_of(client: &Client<'_>, username: &str) -> Result<String, ProviderError> {
-    if username.contains('@') && username == client.username() {
-        let user = client.user().await?.ok_or_else(|| ProviderError::Misconfigured {
-            field: "username".to_owned(),
-            reason: "give the user name instead of the address".to_owned(),
-        })?;
-        return Ok(user.login);
-    }
-    Ok(username.to_owned())
 }
 
 /// Deletes a branch that must be at `commit`. Gitea's API has no condition on a deletion; the Git

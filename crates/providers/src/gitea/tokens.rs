@@ -11,6 +11,30 @@ use serde_json::json;
 use super::client::{Answer, Client};
 use crate::error::ProviderError;
 
+/// Returns the name under which the API knows the user of a handle: people may sign in with their
+/// address, too. Somebody else's token is not found by this credential, dead or alive, and an
+/// address is nobody's name in the API: both are a refusal, so that what is not found has always
+/// been looked for at the right user.
+pub(super) async fn login_of(client: &Client<'_>, username: &str) -> Result<String, ProviderError> {
+    let is_own = username.eq_ignore_ascii_case(client.username());
+    if is_own && !username.contains('@') {
+        return Ok(username.to_owned());
+    }
+    match client.user().await? {
+        Some(user) if is_own || user.login.eq_ignore_ascii_case(username) => Ok(user.login),
+        None if is_own => Err(ProviderError::Misconfigured {
+            field: "username".to_owned(),
+            reason: "give the user name instead of the address".to_owned(),
+        }),
+        found => {
+            let found = found.map_or_else(|| "someone unknown".to_owned(), |user| user.login);
+            Err(ProviderError::Rejected {
+                reason: format!("the token is `{username}`'s, and this credential is `{found}`'s"),
+            })
+        }
+    }
+}
+
 /// What Gitea answers to a mint; other fields are of no interest.
 #[derive(Deserialize)]
 struct MintedToken {

@@ -113,6 +113,40 @@ fn connection_with_token(url: &str) -> Connection {
 }
 
 #[tokio::test]
+async fn what_is_looked_for_at_the_wrong_user_is_not_taken_for_gone() {
+    // Nobody here has a token, and an address is nobody's name: each deletion would be a 404.
+    for (login, handle, credential, is_gone) in [
+        ("alice", "alice", password("alice", "canary-7"), true),
+        ("alice", "Alice", password("alice", "canary-7"), true),
+        ("alice", "alice@example.com", password("alice@example.com", "canary-7"), true),
+        ("alice", "alice", password("alice@example.com", "canary-7"), true),
+        ("alice", "alice", token("canary-7"), true),
+        ("bob", "alice", password("bob", "canary-7"), false),
+        ("bob", "alice", password("bob@example.com", "canary-7"), false),
+        ("bob", "alice", token("canary-7"), false),
+        ("bob", "alice@example.com", password("bob", "canary-7"), false),
+        ("alice", "alice@example.com", password("alice", "canary-7"), false),
+        ("alice", "alice@example.com", token("canary-7"), false),
+    ] {
+        let user = move || async move { Json(json!({"id": 7, "login": login})) };
+        let server = StandIn::start(
+            Router::new()
+                .route("/api/v1/user", get(user))
+                .fallback(|| async { (StatusCode::NOT_FOUND, Json(json!({"message": "gone"}))) }),
+        )
+        .await;
+        let connection = connection(&server.url()).with(credential);
+        let mut plan = connection.with(password(handle, "x")).plan(&git(None, Access::Read), "l");
+        plan.handle = Some(format!("token:{handle}:keyferry-l"));
+        match connection.revoke(&plan).await {
+            Ok(_) => assert!(is_gone, "{handle} by {login}"),
+            Err(ProviderError::Rejected { .. }) => assert!(!is_gone, "{handle} by {login}"),
+            Err(error) => panic!("{handle} by {login}: {error}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_mint_without_a_token_in_it_is_an_error() {
     for (status, body) in [
         (201, json!({"sha1": ""})),
