@@ -2,9 +2,10 @@
 //! masked in logs.
 
 use anyhow::Result;
-use keyferry_api::connections::ConnectionView;
+use keyferry_api::connections::{ConnectionReconfigured, ConnectionView};
 use keyferry_api::pipelines::PipelineView;
 use keyferry_domain::connection::HealthStatus;
+use keyferry_testkit::Canary;
 use keyferry_testkit::children::{command, run_with_input};
 
 use crate::world::{World, example};
@@ -81,6 +82,50 @@ stages:
     let run = world.owner.run("talk", &[])?;
     run.succeeded();
     assert!(run.log.contains("KEY=****") && run.log.contains("the end"), "{}", run.log);
+    world.hunt();
+    Ok(())
+}
+
+#[test]
+fn a_replaced_value_reaches_the_next_run_and_can_be_brought_back() -> Result<()> {
+    let world = World::start()?;
+    let (first, second) = (world.secret("first")?, world.secret("second")?);
+    let create = ["connection", "create", "--type", "generic", "--id", "keys", "--name", "Keys"];
+    let create = [&create[..], &["--secret", "KEY=-"]].concat();
+    world.owner.ask_with_input::<ConnectionView>(&create, first.value())?;
+    let yaml = "
+stages:
+  main:
+    jobs:
+      job:
+        steps:
+          look:
+            step: Command
+            with:
+              connections: {keys: keys}
+              run: sha256sum < \"$SERVICE_BINDING_ROOT/keys/KEY\"
+";
+    world.owner.create_pipeline::<PipelineView>("look", yaml)?;
+    let assert_given = |canary: &Canary| -> Result<()> {
+        let run = world.owner.run("look", &[])?;
+        run.succeeded();
+        assert!(run.log.contains(&digest(canary.value().as_bytes())?), "{}", run.log);
+        Ok(())
+    };
+    assert_given(&first)?;
+    let reconfigure = ["connection", "reconfigure", "keys", "--secret", "KEY=-"];
+    let done: ConnectionReconfigured = world.owner.ask_with_input(&reconfigure, second.value())?;
+    assert!(done.overlap_until.is_some());
+    assert_given(&second)?;
+    let done: ConnectionReconfigured = world.owner.ask(&["connection", "rollback", "keys"])?;
+    assert_eq!(done.pipelines_edited, 0);
+    assert_given(&first)?;
+
+    // Without an overlap there is nothing to go back to.
+    let at_once = [&reconfigure[..], &["--overlap-seconds", "0"]].concat();
+    world.owner.ask_with_input::<ConnectionReconfigured>(&at_once, second.value())?;
+    assert_given(&second)?;
+    world.owner.refused(&["connection", "rollback", "keys"])?.says(6, &[]);
     world.hunt();
     Ok(())
 }

@@ -15,7 +15,7 @@ use keyferry_testkit::peers::gitea::{self, Gitea, Options, Repository, User};
 use keyferry_testkit::{Canary, wait_until};
 use serde_json::json;
 
-use crate::world::{LIMIT, Person, World, example};
+use crate::world::{LIMIT, Person, World, example, indented};
 
 /// How long until everything that was minted is dead, after a crash too.
 const DEAD: Duration = Duration::from_mins(1);
@@ -53,8 +53,7 @@ impl Scene {
     /// Writes a pipeline whose job, with `app` checked out, runs a script and then waits until the
     /// branch `go` is there; the test looks at the forge meanwhile.
     fn waiting_pipeline(&self, script: &str) -> String {
-        let script: String =
-            script.lines().map(|line| format!("                {line}\n")).collect();
+        let script = indented(script, 16);
         format!(
             "sources:
   app:

@@ -5,6 +5,7 @@
 
 mod examples;
 mod exec;
+mod first_start;
 mod generic;
 mod git_https;
 mod git_ssh;

@@ -223,6 +223,33 @@ fn mistakes_in_a_pipeline_are_found_when_it_is_saved() -> Result<()> {
 }
 
 #[test]
+fn a_connection_in_use_is_not_deleted_by_accident() -> Result<()> {
+    if !require(git_http::PROGRAMS) {
+        return Ok(());
+    }
+    let world = World::start()?;
+    let team = TeamGit::start(&world)?;
+    let owner = &world.owner;
+    team.connect(owner, "team-git", "public")?;
+    let yaml = team.pipeline("team-git", &script_job("job", "", "true"));
+    owner.create_pipeline::<PipelineView>("nightly", &yaml)?;
+    owner.refused(&["connection", "delete", "team-git", "--yes"])?.says(6, &["nightly", "--force"]);
+    owner.run("nightly", &[])?.succeeded();
+
+    // Forced, its pipelines fail and name it; its ID is never used again.
+    owner.read(&["connection", "delete", "team-git", "--force", "--yes"])?;
+    let run = owner.run("nightly", &[])?;
+    run.failed_because(&["team-git", "deleted"]);
+    owner.refused(&["connection", "get", "team-git"])?.says(5, &[]);
+    assert!(team.connect(owner, "team-git", "public").is_err(), "the ID was given again");
+    team.connect(owner, "team-git-2", "public")?;
+    owner.update_pipeline::<PipelineView>("nightly", &yaml.replace("team-git}", "team-git-2}"))?;
+    owner.run("nightly", &[])?.succeeded();
+    world.hunt();
+    Ok(())
+}
+
+#[test]
 fn a_run_is_canceled_and_its_lease_with_it() -> Result<()> {
     if !require(git_http::PROGRAMS) {
         return Ok(());

@@ -24,7 +24,7 @@ pub(crate) use people::Person;
 pub(crate) use repositories::WorkingCopy;
 pub(crate) use runner::RunnerProcess;
 pub(crate) use runs::LIMIT;
-pub(crate) use team_git::{TeamGit, script_job, script_pipeline};
+pub(crate) use team_git::{TeamGit, indented, script_job, script_pipeline};
 
 /// The organization that the first owner gets.
 pub(crate) const ORGANIZATION: &str = "Example";

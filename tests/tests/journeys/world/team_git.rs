@@ -49,13 +49,19 @@ impl TeamGit {
     }
 }
 
+/// Indents each line.
+pub(crate) fn indented(text: &str, spaces: usize) -> String {
+    let indent = " ".repeat(spaces);
+    text.lines().flat_map(|line| [indent.as_str(), line, "\n"]).collect()
+}
+
 /// Writes one job with one script.
 pub(crate) fn script_job(name: &str, more: &str, script: &str) -> String {
-    let script: String = script.lines().map(|line| format!("                {line}\n")).collect();
-    let more: String = more.lines().map(|line| format!("        {line}\n")).collect();
     format!(
-        "      {name}:\n{more}        steps:\n          script:\n            step: Command\n            \
-         with:\n              run: |\n{script}"
+        "      {name}:\n{}        steps:\n          script:\n            step: Command\n            \
+         with:\n              run: |\n{}",
+        indented(more, 8),
+        indented(script, 16)
     )
 }
 
