@@ -103,11 +103,7 @@ impl Broker {
         self.record(actor, Some(organization), event).await
     }
 
-    async fn find_binding(
-        &self,
-        organization: &OrganizationId,
-        id: &BindingId,
-    ) -> Result<Found> {
+    async fn find_binding(&self, organization: &OrganizationId, id: &BindingId) -> Result<Found> {
         let binding = bindings::find(&self.store, organization, id)
             .await
             .map_err(store_failed)?

@@ -18,6 +18,7 @@ use crate::access::Subject;
 use crate::audit::Event;
 use crate::failure::store_failed;
 use crate::names::{check_email, check_name};
+use crate::workloads::end_leases_of;
 
 /// A member with the person behind it.
 #[derive(Debug, Clone)]
@@ -198,10 +199,11 @@ impl Broker {
         let ended = workloads::end_by_user(&mut change, organization, user, now)
             .await
             .map_err(store_failed)?;
+        let ended = end_leases_of(&mut change, ended, now).await?;
         change.commit().await.map_err(store_failed)?;
         self.leases.forget();
         for workload in &ended {
-            self.end_leases_of_holder(actor, organization, workload.id.as_str()).await?;
+            self.workload_ended(actor, workload).await?;
         }
         let event = Event::done("member.delete", Target::new("member", user))
             .with("role", member.role)

@@ -11,7 +11,7 @@ use keyferry_domain::token::{Token, TokenKind};
 use keyferry_domain::{Actor, Error, Result, Timestamp};
 use keyferry_policy::Action;
 use keyferry_store::tokens::{TokenFilter, TokenRecord};
-use keyferry_store::{Change, tokens};
+use keyferry_store::{Change, tokens, workloads};
 use keyferry_vault::hash_token;
 
 use crate::Broker;
@@ -19,6 +19,7 @@ use crate::access::Subject;
 use crate::audit::Event;
 use crate::failure::store_failed;
 use crate::names::check_name;
+use crate::workloads::end_leases_of;
 
 /// Days that a token works when nobody says.
 const DEFAULT_DAYS: u32 = 30;
@@ -137,7 +138,7 @@ impl Broker {
         Ok(Page { items, next_cursor: found.next_cursor })
     }
 
-    /// Revokes a token; it stops working at once.
+    /// Revokes a token; it stops working at once, and so do the workloads started with it.
     pub async fn delete_token(
         &self,
         actor: &Actor,
@@ -152,10 +153,21 @@ impl Broker {
         let subject = Subject::Token { token: id.clone(), owner };
         self.allow(actor, organization, Action::TokenDelete, &subject).await?;
         let now = self.clock.now();
-        if !tokens::revoke(&self.store, organization, id, now).await.map_err(store_failed)? {
+        let mut change = self.store.begin().await.map_err(store_failed)?;
+        if !tokens::revoke(&mut change, organization, id, now).await.map_err(store_failed)? {
             return Err(missing());
         }
-        let event = Event::done("token.revoke", Target::new("token", id));
+        let ended = workloads::end_by_token(&mut change, organization, id, now)
+            .await
+            .map_err(store_failed)?;
+        let ended = end_leases_of(&mut change, ended, now).await?;
+        change.commit().await.map_err(store_failed)?;
+        self.leases.forget();
+        for workload in &ended {
+            self.workload_ended(actor, workload).await?;
+        }
+        let event = Event::done("token.revoke", Target::new("token", id))
+            .with("workloads_ended", ended.len());
         self.record(actor, Some(organization), event).await
     }
 }

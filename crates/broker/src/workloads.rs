@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
+use keyferry_domain::actor::{Identity, Via};
 use keyferry_domain::audit::Target;
 use keyferry_domain::connection::ConnectionId;
 use keyferry_domain::id::{OrganizationId, WorkloadId};
+use keyferry_domain::lease::EndReason;
 use keyferry_domain::secret::SecretString;
 use keyferry_domain::token::{Token, TokenKind};
 use keyferry_domain::{Actor, Error, Result, Timestamp};
 use keyferry_policy::Action;
-use keyferry_store::workloads;
+use keyferry_store::leases::LeaseRecord;
 use keyferry_store::workloads::WorkloadRecord;
+use keyferry_store::{Change, leases, workloads};
 use keyferry_vault::hash_token;
 
 use crate::Broker;
@@ -22,6 +25,9 @@ use crate::names::check_name;
 
 /// How long a workload may take when nobody says.
 const DEFAULT_LIFETIME_SECONDS: u32 = 3_600;
+
+/// Workloads that one sweep ends at most.
+const BATCH: u32 = 100;
 
 /// A workload that was started just now.
 #[derive(Debug)]
@@ -47,8 +53,16 @@ pub struct HeldConnection {
     pub address: Option<String>,
 }
 
+/// A workload that a change has ended, with the leases that ended in the same change.
+#[derive(Debug)]
+pub(crate) struct EndedWorkload {
+    workload: WorkloadRecord,
+    leases: Vec<LeaseRecord>,
+}
+
 impl Broker {
-    /// Starts a workload that may use the chosen connections as long as its user may.
+    /// Starts a workload that may use the chosen connections as long as its user may, and as long
+    /// as the API token works that it was started with.
     pub async fn create_workload(
         &self,
         actor: &Actor,
@@ -80,12 +94,17 @@ impl Broker {
                 address: address_of(provider, &connection.settings),
             });
         }
+        let token_id = match &actor.identity {
+            Identity::User { via: Via::Token { token, .. }, .. } => Some(token.clone()),
+            _ => None,
+        };
         let now = self.clock.now();
         let token = Token::generate(TokenKind::Workload, &*self.random);
         let record = WorkloadRecord {
             organization_id: organization.clone(),
             id: WorkloadId::generate(&*self.clock, &*self.random),
             user_id: user.clone(),
+            token_id,
             label,
             connections: chosen.to_vec(),
             token_hash: hash_token(&token),
@@ -121,24 +140,70 @@ impl Broker {
         let subject = Subject::Workload { workload: id.clone(), owner: workload.user_id };
         self.allow(actor, organization, Action::WorkloadEnd, &subject).await?;
         let now = self.clock.now();
-        if workloads::end(&self.store, organization, id, now).await.map_err(store_failed)? {
-            self.end_leases_of_holder(actor, organization, id.as_str()).await?;
-            let event = Event::done("workload.end", Target::new("workload", id));
-            self.record(actor, Some(organization), event).await?;
+        let mut change = self.store.begin().await.map_err(store_failed)?;
+        if !workloads::end(&mut change, organization, id, now).await.map_err(store_failed)? {
+            return Ok(());
         }
-        Ok(())
+        let reason = EndReason::HolderEnded;
+        let ended = leases::end_by_holder(&mut change, organization, id.as_str(), reason, now)
+            .await
+            .map_err(store_failed)?;
+        change.commit().await.map_err(store_failed)?;
+        self.holder_ended(actor, organization, id.as_str(), &ended).await?;
+        let event = Event::done("workload.end", Target::new("workload", id));
+        self.record(actor, Some(organization), event).await
     }
 
     /// Ends the workloads whose time is up; called by the server's loop.
     pub async fn sweep_workloads(&self, actor: &Actor) -> Result<()> {
         let now = self.clock.now();
-        for workload in workloads::end_expired(&self.store, now, 100).await.map_err(store_failed)? {
-            let organization = &workload.organization_id;
-            self.end_leases_of_holder(actor, organization, workload.id.as_str()).await?;
-            let event = Event::done("workload.end", Target::new("workload", &workload.id))
-                .with("reason", "expired");
-            self.record(actor, Some(organization), event).await?;
+        let mut change = self.store.begin().await.map_err(store_failed)?;
+        let expired =
+            workloads::end_expired(&mut change, now, BATCH).await.map_err(store_failed)?;
+        let ended = end_leases_of(&mut change, expired, now).await?;
+        change.commit().await.map_err(store_failed)?;
+        for ended in ended {
+            let id = ended.workload.id.clone();
+            // All of them have ended: what cannot be recorded of one must not keep the others.
+            if let Err(error) = self.expired_workload_ended(actor, &ended).await {
+                tracing::error!(?error, workload = %id, "record the end of a workload");
+            }
         }
         Ok(())
     }
+
+    async fn expired_workload_ended(&self, actor: &Actor, ended: &EndedWorkload) -> Result<()> {
+        self.workload_ended(actor, ended).await?;
+        let event = Event::done("workload.end", Target::new("workload", &ended.workload.id))
+            .with("reason", "expired");
+        self.record(actor, Some(&ended.workload.organization_id), event).await
+    }
+
+    /// Follows a change that ended a workload and its leases.
+    pub(crate) async fn workload_ended(&self, actor: &Actor, ended: &EndedWorkload) -> Result<()> {
+        let EndedWorkload { workload, leases } = ended;
+        self.holder_ended(actor, &workload.organization_id, workload.id.as_str(), leases).await
+    }
+}
+
+/// Ends the leases of workloads that the same change has ended.
+pub(crate) async fn end_leases_of(
+    change: &mut Change,
+    workloads: Vec<WorkloadRecord>,
+    now: Timestamp,
+) -> Result<Vec<EndedWorkload>> {
+    let mut ended = Vec::with_capacity(workloads.len());
+    for workload in workloads {
+        let leases = leases::end_by_holder(
+            &mut *change,
+            &workload.organization_id,
+            workload.id.as_str(),
+            EndReason::HolderEnded,
+            now,
+        )
+        .await
+        .map_err(store_failed)?;
+        ended.push(EndedWorkload { workload, leases });
+    }
+    Ok(ended)
 }

@@ -1,5 +1,6 @@
 //! Leases: one issue of access, from the row that precedes the outside token to what is left of it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -173,10 +174,15 @@ pub struct Lease {
     /// How the provider finds again what it minted: a token's name, a key's title. Fixed before
     /// the mint, so that a crash in between leaves nothing that cannot be found.
     pub handle: Option<String>,
+    /// The connection's settings at that time, where something is minted: it is taken back where
+    /// it was made, also when the connection leads elsewhere by then.
+    pub settings: BTreeMap<String, String>,
     /// When it was issued.
     pub issued_at: Timestamp,
     /// When it ends at the latest.
     pub expires_at: Timestamp,
+    /// When its material was handed over; absent when that is not known to have happened.
+    pub handed_over_at: Option<Timestamp>,
     /// Where it stands.
     pub state: LeaseState,
     /// What it left alive.
@@ -189,9 +195,10 @@ pub struct Lease {
 
 impl Lease {
     /// Marks a lease as handed over.
-    pub fn activate(mut self) -> Result<Self, InvalidTransition> {
+    pub fn activate(mut self, at: Timestamp) -> Result<Self, InvalidTransition> {
         match self.state {
             LeaseState::Pending => {
+                self.handed_over_at = Some(at);
                 self.state = LeaseState::Active;
                 Ok(self)
             }
@@ -248,8 +255,10 @@ mod tests {
             operation: Operation::Material,
             narrowing: Narrowing::Stored,
             handle: handle.map(str::to_owned),
+            settings: BTreeMap::new(),
             issued_at: Timestamp::from_millis(1),
             expires_at: Timestamp::from_millis(2),
+            handed_over_at: None,
             state,
             residue: None,
             attempts: 0,
@@ -274,10 +283,18 @@ mod tests {
     }
 
     #[test]
+    fn only_what_was_handed_over_says_when() {
+        let now = Timestamp::from_millis(9);
+        let pending = lease(LeaseState::Pending, Some("kf"));
+        assert_eq!(pending.clone().activate(now).unwrap().handed_over_at, Some(now));
+        assert_eq!(pending.end(now, EndReason::MintFailed).unwrap().handed_over_at, None);
+    }
+
+    #[test]
     fn an_ended_lease_stays_ended() {
         let now = Timestamp::from_millis(9);
         let ended = || lease(LeaseState::Ended { at: now, reason: EndReason::Expired }, Some("kf"));
-        assert!(ended().activate().is_err());
+        assert!(ended().activate(now).is_err());
         assert!(ended().end(now, EndReason::Revoked).is_err());
         assert!(ended().finish(now, None).is_err());
     }

@@ -322,6 +322,7 @@ CREATE TABLE workloads (
     organization_id TEXT NOT NULL REFERENCES organizations (id),
     id TEXT NOT NULL,
     user_id TEXT NOT NULL REFERENCES users (id),
+    token_id TEXT,
     label TEXT NOT NULL,
     connections TEXT NOT NULL,
     token_hash TEXT NOT NULL UNIQUE,
@@ -331,6 +332,8 @@ CREATE TABLE workloads (
     PRIMARY KEY (organization_id, id)
 );
 CREATE INDEX workloads_by_user ON workloads (organization_id, user_id, id);
+CREATE INDEX workloads_open_by_token ON workloads (organization_id, token_id)
+    WHERE ended_at IS NULL AND token_id IS NOT NULL;
 CREATE INDEX workloads_due ON workloads (expires_at) WHERE ended_at IS NULL;
 
 CREATE TABLE leases (
@@ -345,8 +348,10 @@ CREATE TABLE leases (
     operation TEXT NOT NULL,
     narrowing TEXT NOT NULL,
     handle TEXT,
+    settings TEXT NOT NULL,
     issued_at BIGINT NOT NULL,
     expires_at BIGINT NOT NULL,
+    handed_over_at BIGINT,
     state TEXT NOT NULL,
     ending_since BIGINT,
     ended_at BIGINT,
@@ -361,6 +366,8 @@ CREATE TABLE leases (
 CREATE INDEX leases_live_by_holder ON leases (organization_id, holder_id, id)
     WHERE state <> 'ended';
 CREATE INDEX leases_live_by_connection ON leases (organization_id, connection_id, id)
+    WHERE state <> 'ended';
+CREATE INDEX leases_live_by_credential ON leases (organization_id, credential_id, credential_version)
     WHERE state <> 'ended';
 CREATE INDEX leases_by_holder ON leases (organization_id, holder_id, id);
 CREATE INDEX leases_by_connection ON leases (organization_id, connection_id, id);

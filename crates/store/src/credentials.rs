@@ -4,6 +4,7 @@
 //! numbered separately (`number`), from 1.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use keyferry_domain::Timestamp;
 use keyferry_domain::credential::{CredentialKind, VersionState};
@@ -14,6 +15,10 @@ use crate::database::On;
 use crate::error::{Result, StoreError};
 use crate::record::{Filter, page, record};
 use crate::row::params;
+
+/// How long a version outlives its time at most, to take back with it what was minted. A service
+/// that is away for longer keeps it, and that is shown as residue.
+const LONGEST_TAKING_BACK: Duration = Duration::from_hours(24);
 
 record! {
     /// A credential without its secrets.
@@ -238,7 +243,8 @@ async fn set_current(
 }
 
 /// Wipes the replaced versions whose time is up, over all organizations; returns them as they
-/// are then, at most `limit`.
+/// are then, at most `limit`. One with which something was minted that is not taken back yet is
+/// kept for that, up to a day longer.
 pub async fn retire_due(
     on: impl Into<On<'_>>,
     now: Timestamp,
@@ -249,16 +255,21 @@ pub async fn retire_due(
             "SET sealed = NULL, root_key = NULL, retired_at = $1 \
              WHERE retired_at IS NULL AND previous_until <= $1 \
              AND (organization_id, credential_id, number) IN \
-             (SELECT organization_id, credential_id, number FROM credential_versions \
+             (SELECT organization_id, credential_id, number FROM credential_versions AS due \
               WHERE retired_at IS NULL AND previous_until <= $1 \
+              AND (previous_until <= $3 OR NOT EXISTS (SELECT 1 FROM leases \
+               WHERE leases.organization_id = due.organization_id \
+               AND leases.credential_id = due.credential_id \
+               AND leases.credential_version = due.number \
+               AND leases.handle IS NOT NULL AND leases.state <> 'ended')) \
               ORDER BY previous_until LIMIT $2)",
-            params![now, i64::from(limit)],
+            params![now, i64::from(limit), now.minus(LONGEST_TAKING_BACK)],
         )
         .await
 }
 
-/// Marks a credential as gone; its versions are wiped by [`retire_due`] from `wipe_at` on, so
-/// that what was minted with them can be revoked first. Returns the new version.
+/// Marks a credential as gone; its versions are wiped by [`retire_due`] from `wipe_at` on, once
+/// what was minted with them is taken back. Returns the new version.
 pub async fn delete(
     on: impl Into<On<'_>>,
     record: &CredentialRecord,

@@ -37,7 +37,7 @@ impl Record for LeaseRecord {
     const WHAT: &'static str = "lease";
     const COLUMNS: &'static str = "organization_id, id, connection_id, credential_id, \
         credential_version, holder_kind, holder_id, run_id, operation, narrowing, handle, \
-        issued_at, expires_at, state, ending_since, ended_at, end_reason, residue, attempts, \
+        settings, issued_at, expires_at, handed_over_at, state, ending_since, ended_at, end_reason, residue, attempts, \
         last_error, due_at, version";
     const PARTS: &'static [(&'static str, Part)] = &[
         ("organization_id", Part::Key),
@@ -51,8 +51,10 @@ impl Record for LeaseRecord {
         ("operation", Part::Fix),
         ("narrowing", Part::Fix),
         ("handle", Part::Fix),
+        ("settings", Part::Fix),
         ("issued_at", Part::Fix),
         ("expires_at", Part::Set),
+        ("handed_over_at", Part::Set),
         ("state", Part::Set),
         ("ending_since", Part::Set),
         ("ended_at", Part::Set),
@@ -92,8 +94,10 @@ impl Record for LeaseRecord {
             operation: row.get("operation")?,
             narrowing: row.get("narrowing")?,
             handle: row.get("handle")?,
+            settings: row.get("settings")?,
             issued_at: row.get("issued_at")?,
             expires_at: row.get("expires_at")?,
+            handed_over_at: row.get("handed_over_at")?,
             state,
             residue: row.get("residue")?,
             attempts: row.get("attempts")?,
@@ -125,8 +129,10 @@ impl Record for LeaseRecord {
             lease.operation,
             lease.narrowing,
             lease.handle,
+            lease.settings,
             lease.issued_at,
             lease.expires_at,
+            lease.handed_over_at,
             lease.state.as_str(),
             since,
             at,
@@ -180,7 +186,7 @@ pub async fn list(
     page(&mut on.into(), filter, request, |record: &LeaseRecord| record.lease.id.to_string()).await
 }
 
-/// Writes state, expiry, residue, attempts, last error and due time; returns the new version.
+/// Writes state, expiry, hand-over, residue, attempts, last error and due time; returns the new version.
 pub async fn update(on: impl Into<On<'_>>, record: &LeaseRecord) -> Result<i64> {
     on.into().save(record).await
 }
@@ -266,21 +272,42 @@ pub async fn end_abandoned(
         .await
 }
 
+/// A connection of an organization, as the key of what is under way there.
+pub type ConnectionKey = (OrganizationId, ConnectionId);
+
 /// Claims ending leases whose revocation is due, over all organizations, until `retry_at`: no
-/// other server gets them before, and if this one dies they come up again. At most `limit`.
-/// Then [`update`] with the outcome.
+/// other server gets them before, and if this one dies they come up again. At most `limit`, of
+/// each connection at most `per_connection`, and none of those that are `busy`, so that a service
+/// that does not answer keeps nobody else's waiting. Then [`update`] with the outcome.
 pub async fn claim_due(
     on: impl Into<On<'_>>,
     now: Timestamp,
     retry_at: Timestamp,
     limit: u32,
+    per_connection: u32,
+    busy: &[ConnectionKey],
 ) -> Result<Vec<LeaseRecord>> {
+    let mut params = params![now, retry_at, i64::from(limit), i64::from(per_connection)];
+    let mut others = String::new();
+    for (organization, connection) in busy {
+        params.extend(params![organization, connection]);
+        let place = params.len();
+        others.push_str(&format!(
+            " AND NOT (organization_id = ${} AND connection_id = ${place})",
+            place - 1
+        ));
+    }
     on.into()
         .update_returning(
-            "SET due_at = $2, version = version + 1 WHERE state = 'ending' AND due_at <= $1 \
-             AND (organization_id, id) IN (SELECT organization_id, id FROM leases \
-              WHERE state = 'ending' AND due_at <= $1 ORDER BY due_at LIMIT $3)",
-            params![now, retry_at, i64::from(limit)],
+            &format!(
+                "SET due_at = $2, version = version + 1 WHERE state = 'ending' AND due_at <= $1 \
+                 AND (organization_id, id) IN (SELECT organization_id, id FROM \
+                  (SELECT organization_id, id, due_at, ROW_NUMBER() OVER \
+                    (PARTITION BY organization_id, connection_id ORDER BY due_at, id) AS place \
+                   FROM leases WHERE state = 'ending' AND due_at <= $1{others}) AS due \
+                  WHERE place <= $4 ORDER BY due_at LIMIT $3)"
+            ),
+            params,
         )
         .await
 }

@@ -2,7 +2,7 @@
 
 use keyferry_domain::Timestamp;
 use keyferry_domain::connection::ConnectionId;
-use keyferry_domain::id::{OrganizationId, UserId, WorkloadId};
+use keyferry_domain::id::{OrganizationId, TokenId, UserId, WorkloadId};
 use keyferry_domain::page::{Page, PageRequest};
 
 use crate::database::On;
@@ -19,6 +19,8 @@ record! {
         key id: WorkloadId,
         /// Who started it.
         fix user_id: UserId,
+        /// The API token that it was started with; absent for those started in a session.
+        fix token_id: Option<TokenId>,
         /// What the person calls it.
         fix label: String,
         /// The connections that it may take leases of.
@@ -90,6 +92,22 @@ pub async fn end_by_user(
         .update_returning(
             "SET ended_at = $3 WHERE organization_id = $1 AND user_id = $2 AND ended_at IS NULL",
             params![organization, user, now],
+        )
+        .await
+}
+
+/// Ends the open workloads that were started with an API token, when that is revoked; returns
+/// them.
+pub async fn end_by_token(
+    on: impl Into<On<'_>>,
+    organization: &OrganizationId,
+    token: &TokenId,
+    now: Timestamp,
+) -> Result<Vec<WorkloadRecord>> {
+    on.into()
+        .update_returning(
+            "SET ended_at = $3 WHERE organization_id = $1 AND token_id = $2 AND ended_at IS NULL",
+            params![organization, token, now],
         )
         .await
 }

@@ -1,26 +1,20 @@
 //! Deleting a connection, and with it what only it has used.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use keyferry_domain::audit::Target;
 use keyferry_domain::connection::ConnectionId;
 use keyferry_domain::id::OrganizationId;
-use keyferry_domain::page::{MAX_LIMIT, PageRequest};
+use keyferry_domain::lease::EndReason;
 use keyferry_domain::{Actor, Error, Result};
 use keyferry_policy::Action;
 use keyferry_store::bindings::BindingState;
-use keyferry_store::leases::LeaseFilter;
-use keyferry_store::{On, bindings, connections, credentials, leases, pipelines};
+use keyferry_store::{bindings, connections, credentials, leases, pipelines};
 
 use crate::Broker;
 use crate::audit::Event;
 use crate::credentials::connections_on;
 use crate::failure::store_failed;
-
-/// How long the secrets of a deleted connection are kept at most, to take back with them what was
-/// minted. A service that is away for longer keeps it, and that is shown as residue.
-const LONGEST_TAKING_BACK: Duration = Duration::from_hours(24);
 
 /// Bindings of one connection that are looked at.
 const MOST_BINDINGS: u32 = 1_000;
@@ -61,15 +55,12 @@ impl Broker {
         let is_last = connections_on(&mut change, organization, &credential.id).await?.is_empty();
         let goes_along = may_delete && is_last && credential.deleted_at.is_none();
         if goes_along {
-            let wipe_at = if has_something_minted(&mut change, organization, id).await? {
-                now.plus(LONGEST_TAKING_BACK)
-            } else {
-                now
-            };
-            credentials::delete(&mut change, &credential, now, wipe_at)
-                .await
-                .map_err(store_failed)?;
+            credentials::delete(&mut change, &credential, now, now).await.map_err(store_failed)?;
         }
+        let reason = EndReason::ConnectionEnded;
+        let ended = leases::end_by_connection(&mut change, organization, id, reason, now)
+            .await
+            .map_err(store_failed)?;
         change.commit().await.map_err(store_failed)?;
 
         self.leases.forget_connection(id);
@@ -79,7 +70,12 @@ impl Broker {
             event = event.with("credential", &credential.id);
         }
         self.record(actor, Some(organization), event).await?;
-        self.end_leases_of_connection(actor, organization, id).await
+        self.connection_ended(actor, id, &ended).await?;
+        // As with a holder: what was written down without the change being seen.
+        let late = leases::end_by_connection(&self.store, organization, id, reason, now)
+            .await
+            .map_err(store_failed)?;
+        self.record_ends(actor, &late, reason).await
     }
 
     /// Lists the pipelines that name a connection, by name, each once.
@@ -105,19 +101,4 @@ impl Broker {
         }
         Ok(names.into_iter().collect())
     }
-}
-
-/// Tells whether something that was minted through a connection may be alive at its service.
-async fn has_something_minted(
-    on: impl Into<On<'_>>,
-    organization: &OrganizationId,
-    id: &ConnectionId,
-) -> Result<bool> {
-    let filter =
-        LeaseFilter { connection: Some(id.clone()), is_live: true, ..LeaseFilter::default() };
-    let page = PageRequest { limit: MAX_LIMIT, cursor: None };
-    let found = leases::list(on, organization, &filter, &page).await.map_err(store_failed)?;
-    // Where there are more live leases than a page holds, there surely is one of that kind.
-    let is_full = found.next_cursor.is_some();
-    Ok(is_full || found.items.iter().any(|record| record.lease.handle.is_some()))
 }

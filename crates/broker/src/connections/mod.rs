@@ -21,6 +21,7 @@ pub use keyferry_store::connections::ConnectionRecord;
 
 pub use self::create::NewConnection;
 pub use self::explain::{ConnectionUsage, Explanation};
+pub(crate) use self::reconfigure::changes_address;
 pub use self::reconfigure::{Reconfiguration, Reconfigured};
 pub use self::update::ConnectionChanges;
 pub use self::view::{ConnectionDetails, ConnectionQuery};

@@ -12,6 +12,7 @@ use std::time::Duration;
 use keyferry_domain::audit::Target;
 use keyferry_domain::connection::ConnectionId;
 use keyferry_domain::id::{CredentialId, OrganizationId};
+use keyferry_domain::lease::EndReason;
 use keyferry_domain::{Actor, Error, Result, Timestamp};
 use keyferry_policy::Action;
 use keyferry_providers::Provider;
@@ -19,7 +20,8 @@ use keyferry_providers::provider::{Format, Kind, Settings};
 use keyferry_providers::validate::validate_settings;
 use keyferry_store::connections::ConnectionRecord;
 use keyferry_store::credentials::{CredentialRecord, CredentialVersionRecord};
-use keyferry_store::{connections, credentials};
+use keyferry_store::leases::LeaseRecord;
+use keyferry_store::{connections, credentials, leases};
 
 use super::create::find_form;
 use super::view::ConnectionDetails;
@@ -107,13 +109,9 @@ impl Broker {
         let mut connection = opened.connection;
         connection.set_health(health);
         connection.updated_at = self.clock.now();
-        if moves {
-            // What was minted at the old address can be taken back only while it is known.
-            self.end_leases_of_connection(actor, organization, id).await?;
-            self.sweep_leases(&self.system_actor()).await?;
-        }
-        let overlap_until = self.store_next(&mut connection, &present, &next, overlap).await?;
-        self.leases.forget_connection(id);
+        let (overlap_until, ended) =
+            self.store_next(&mut connection, &present, &next, moves, overlap).await?;
+        self.connection_ended(actor, id, &ended).await?;
         let event = self.describe(&connection, &next, moves, overlap_until).await?;
         self.record(actor, Some(organization), event).await?;
         let used_by = self.pipelines_using(organization, id).await?;
@@ -217,14 +215,16 @@ impl Broker {
         Ok((opened, Next::New { credential, first, drops_present }))
     }
 
-    /// Stores all of it in one transaction; returns until when what was there stays usable.
+    /// Stores all of it in one transaction; returns until when what was there stays usable, and the
+    /// leases that ended because the connection leads elsewhere now.
     async fn store_next(
         &self,
         connection: &mut ConnectionRecord,
         present: &CredentialRecord,
         next: &Next,
+        moves: bool,
         overlap: Duration,
-    ) -> Result<Option<Timestamp>> {
+    ) -> Result<(Option<Timestamp>, Vec<LeaseRecord>)> {
         let now = self.clock.now();
         let until = now.plus(overlap);
         let mut change = self.store.begin().await.map_err(store_failed)?;
@@ -264,8 +264,16 @@ impl Broker {
                 None
             }
         };
+        let ended = if moves {
+            let (organization, reason) = (&connection.organization_id, EndReason::ConnectionEnded);
+            leases::end_by_connection(&mut change, organization, &connection.id, reason, now)
+                .await
+                .map_err(store_failed)?
+        } else {
+            Vec::new()
+        };
         change.commit().await.map_err(store_failed)?;
-        Ok(overlap_until)
+        Ok((overlap_until, ended))
     }
 
     async fn describe(
@@ -326,7 +334,7 @@ fn check_shape(new: &Reconfiguration) -> Result<Duration> {
 
 /// Tells whether a credential would be sent somewhere else than before. Which certificates and
 /// host keys are trusted says who the service is, not where.
-fn changes_address(kind: &Kind, before: &Settings, after: &Settings) -> bool {
+pub(crate) fn changes_address(kind: &Kind, before: &Settings, after: &Settings) -> bool {
     kind.settings
         .iter()
         .filter(|field| !matches!(field.format, Format::CertificatePem | Format::KnownHosts))

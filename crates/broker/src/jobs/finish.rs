@@ -108,9 +108,8 @@ impl Broker {
             .await
             .map_err(store_failed)?;
         change.commit().await.map_err(store_failed)?;
-        self.leases.forget_holder(holder);
         self.reports.forget(&job.id).await;
-        self.record_ends(actor, &ended, EndReason::HolderEnded).await?;
+        self.holder_ended(actor, organization, holder, &ended).await?;
         let mut event = Event::done("job.finish", Target::new("job", &job.id))
             .with("run", &job.run_id)
             .with("state", state);

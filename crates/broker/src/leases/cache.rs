@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use keyferry_domain::actor::Identity;
 use keyferry_domain::connection::ConnectionId;
-use keyferry_domain::id::LeaseId;
+use keyferry_domain::id::{CredentialId, LeaseId};
 use keyferry_domain::operation::Operation;
 
 use super::IssuedLease;
@@ -29,6 +29,7 @@ const IDLE: Duration = Duration::from_hours(1);
 pub(super) struct MaterialKey {
     pub(super) holder: String,
     pub(super) connection: ConnectionId,
+    pub(super) credential: CredentialId,
     pub(super) credential_version: i64,
     pub(super) operation: Operation,
 }

@@ -2,10 +2,11 @@
 //!
 //! [`issue`] is the way of a question: who asks (`holder`), what they may have (`reach`), the row
 //! and the audit event that are durable before anything exists outside, the mint, the material.
-//! `cache` keeps material for a holder who asks again. [`revoke`] takes back what was minted, also
-//! what a crash left behind. Listing is in `view`.
+//! `cache` keeps material for a holder who asks again. `end` ends leases; [`revoke`] takes back
+//! what was minted for them, also what a crash left behind. Listing is in `view`.
 
 mod cache;
+mod end;
 mod holder;
 mod issue;
 mod reach;

@@ -4,11 +4,10 @@
 use keyferry_domain::connection::HealthStatus;
 use keyferry_domain::id::{LeaseId, OrganizationId};
 use keyferry_domain::lease::{EndReason, LeaseState};
-use keyferry_domain::{Actor, Result};
-use keyferry_policy::{Action, Facts};
+use keyferry_domain::{Actor, Error, Result};
 use keyferry_store::connections::ConnectionRecord;
 
-use super::revoke::ended;
+use super::end::ended;
 use crate::Broker;
 
 /// A credential is not tried again before so many seconds have passed: a job that reports in a
@@ -57,18 +56,17 @@ impl Broker {
         organization: &OrganizationId,
         id: &LeaseId,
     ) -> Result<Rejection> {
-        let record = self.find_lease(organization, id).await?;
-        let connection = self.find_connection(organization, &record.lease.connection).await?;
-        let subject = self.connection_subject(&connection).await?;
-        let is_holder = actor.to_ref().id.as_deref() == Some(record.lease.holder.id());
-        let facts = Facts { is_holder, ..Facts::default() };
-        self.allow_with(actor, organization, Action::LeaseEnd, &subject, facts).await?;
+        let (record, connection) = self.lease_to_end(actor, organization, id).await?;
         self.leases.forget_holder(record.lease.holder.id());
-        if matches!(record.lease.state, LeaseState::Pending | LeaseState::Active) {
-            self.end_one(record, EndReason::Rejected).await?;
+        if matches!(record.lease.state, LeaseState::Pending | LeaseState::Active)
+            && self.end_one(record, EndReason::Rejected).await?
+        {
             let event = ended(id, EndReason::Rejected).with("connection", &connection.id);
             self.record(actor, Some(organization), event).await?;
             self.jobs.ring_leases();
+        }
+        if connection.deleted_at.is_some() {
+            return Err(Error::not_found(format!("connection `{}`", connection.id)));
         }
         let now = self.clock.now();
         let is_fresh = connection

@@ -1,26 +1,29 @@
-//! Ending leases, and taking back what was minted: at the end of a holder, when time is up, and
+//! Taking back what was minted for leases that have ended: with their holder, when time is up, and
 //! after a crash.
+//!
+//! What is due is claimed in the database, a little at a time and of each connection less, so that
+//! a service that does not answer keeps nobody else waiting. It is taken back where it was minted
+//! and first with the credential that minted it.
 
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use keyferry_domain::audit::Target;
-use keyferry_domain::connection::ConnectionId;
-use keyferry_domain::id::{LeaseId, OrganizationId};
 use keyferry_domain::lease::{EndReason, Lease, LeaseState, Residue};
 use keyferry_domain::{Actor, Error, Result, Timestamp};
-use keyferry_policy::{Action, Facts};
 use keyferry_providers::ProviderError;
-use keyferry_store::credentials::CredentialRecord;
-use keyferry_store::leases::LeaseRecord;
+use keyferry_store::leases::{ConnectionKey, LeaseRecord};
 use keyferry_store::{connections, credentials, leases};
 
 use crate::Broker;
 use crate::audit::Event;
+use crate::connections::changes_address;
 use crate::failure::store_failed;
 use crate::opened::Opened;
 
-/// A lease that was never handed over is taken for abandoned after this: no mint takes so long.
+/// No mint takes so long. A lease that was not handed over within it is taken for abandoned, and
+/// what was asked for before is either there by then or never will be.
 const ABANDONED: Duration = Duration::from_mins(1);
 
 /// Revocations that are tried again are claimed for so long, so that no two servers try at once.
@@ -32,73 +35,78 @@ const LONGEST_WAIT: Duration = Duration::from_mins(15);
 /// After so long the rest is called residue: nobody can take it back any more.
 const GIVE_UP: Duration = Duration::from_hours(7 * 24);
 
-/// Leases of one sweep, and revocations at the same time.
+/// Leases that one sweep ends, for each reason.
 const BATCH: u32 = 100;
-const AT_ONCE: usize = 8;
+
+/// Revocations at the same time, over all connections and through one.
+const AT_ONCE: usize = 16;
+const AT_ONCE_PER_CONNECTION: u32 = 2;
+
+/// Revocations that one sweep starts at most, so that leases go on ending.
+const MOST: usize = 1_000;
+
+/// While services are waited for, what has become due is looked for so often.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Broker {
-    /// Ends a lease by hand: by its holder, or by someone who looks after the connection.
-    pub async fn end_lease(
-        &self,
-        actor: &Actor,
-        organization: &OrganizationId,
-        id: &LeaseId,
-    ) -> Result<()> {
-        let record = self.find_lease(organization, id).await?;
-        let connection =
-            connections::find_with_deleted(&self.store, organization, &record.lease.connection)
-                .await
-                .map_err(store_failed)?
-                .ok_or_else(|| Error::internal("a lease without a connection"))?;
-        let subject = self.connection_subject(&connection).await?;
-        let is_holder = actor.to_ref().id.as_deref() == Some(record.lease.holder.id());
-        let facts = Facts { is_holder, ..Facts::default() };
-        self.allow_with(actor, organization, Action::LeaseEnd, &subject, facts).await?;
-        if matches!(record.lease.state, LeaseState::Ending { .. } | LeaseState::Ended { .. }) {
-            return Ok(());
-        }
-        self.leases.forget_holder(record.lease.holder.id());
-        self.end_one(record, EndReason::Revoked).await?;
-        self.record(actor, Some(organization), ended(id, EndReason::Revoked)).await?;
-        self.jobs.ring_leases();
-        Ok(())
-    }
-
-    /// Ends every lease of a job or workload that is over. The sweeper takes back what was minted.
-    pub(crate) async fn end_leases_of_holder(
-        &self,
-        actor: &Actor,
-        organization: &OrganizationId,
-        holder: &str,
-    ) -> Result<()> {
-        self.leases.forget_holder(holder);
-        let reason = EndReason::HolderEnded;
-        let now = self.clock.now();
-        let ended = leases::end_by_holder(&self.store, organization, holder, reason, now)
-            .await
-            .map_err(store_failed)?;
-        self.record_ends(actor, &ended, reason).await
-    }
-
-    /// Ends every lease of a connection that is deleted or whose credential is gone.
-    pub(crate) async fn end_leases_of_connection(
-        &self,
-        actor: &Actor,
-        organization: &OrganizationId,
-        connection: &ConnectionId,
-    ) -> Result<()> {
-        self.leases.forget_connection(connection);
-        let reason = EndReason::ConnectionEnded;
-        let now = self.clock.now();
-        let ended = leases::end_by_connection(&self.store, organization, connection, reason, now)
-            .await
-            .map_err(store_failed)?;
-        self.record_ends(actor, &ended, reason).await
-    }
-
     /// Ends what is due and takes back what was minted. Called by the server's loop; returns how
-    /// many leases were touched, so that the loop knows whether to go on at once.
+    /// many leases were touched, so that the loop knows whether to go on at once. One that cannot
+    /// be taken back is logged and keeps no other.
     pub async fn sweep_leases(&self, actor: &Actor) -> Result<usize> {
+        let mut count = self.end_overdue(actor).await?;
+        let mut revoking = FuturesUnordered::new();
+        let mut busy: Vec<ConnectionKey> = Vec::new();
+        let mut started = 0;
+        loop {
+            let free = AT_ONCE - revoking.len();
+            if free > 0 && started < MOST {
+                let due = match self.claim_due(free, &busy).await {
+                    Ok(due) => due,
+                    Err(error) if revoking.is_empty() => return Err(error),
+                    Err(error) => {
+                        tracing::error!(?error, "claim leases to take back");
+                        Vec::new()
+                    }
+                };
+                started += due.len();
+                for record in due {
+                    let key = (record.lease.organization.clone(), record.lease.connection.clone());
+                    busy.push(key.clone());
+                    revoking.push(async move {
+                        let id = record.lease.id.clone();
+                        (key, id, self.take_back(actor, record).await)
+                    });
+                }
+            }
+            if revoking.is_empty() {
+                count += started;
+                return Ok(count);
+            }
+            tokio::select! {
+                Some((key, id, outcome)) = revoking.next() => {
+                    if let Some(place) = busy.iter().position(|other| *other == key) {
+                        busy.swap_remove(place);
+                    }
+                    if let Err(error) = outcome {
+                        tracing::error!(?error, lease = %id, "take back a lease");
+                    }
+                }
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            }
+        }
+    }
+
+    async fn claim_due(&self, limit: usize, busy: &[ConnectionKey]) -> Result<Vec<LeaseRecord>> {
+        let now = self.clock.now();
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        let until = now.plus(CLAIM);
+        leases::claim_due(&self.store, now, until, limit, AT_ONCE_PER_CONNECTION, busy)
+            .await
+            .map_err(store_failed)
+    }
+
+    /// Ends leases whose time is up, and those that were never handed over.
+    async fn end_overdue(&self, actor: &Actor) -> Result<usize> {
         let now = self.clock.now();
         let expired = leases::end_expired(&self.store, now, BATCH).await.map_err(store_failed)?;
         for record in &expired {
@@ -109,47 +117,7 @@ impl Broker {
             .await
             .map_err(store_failed)?;
         self.record_ends(actor, &abandoned, EndReason::MintFailed).await?;
-
-        let due = leases::claim_due(&self.store, now, now.plus(CLAIM), BATCH)
-            .await
-            .map_err(store_failed)?;
-        let count = expired.len() + abandoned.len() + due.len();
-        let mut revoking =
-            futures::stream::iter(due.into_iter().map(|record| self.take_back(actor, record)))
-                .buffer_unordered(AT_ONCE);
-        while let Some(outcome) = revoking.next().await {
-            outcome?;
-        }
-        Ok(count)
-    }
-
-    /// Writes down that leases ended, and has what was minted for them taken back soon.
-    pub(crate) async fn record_ends(
-        &self,
-        actor: &Actor,
-        records: &[LeaseRecord],
-        reason: EndReason,
-    ) -> Result<()> {
-        let writes = records.iter().map(|record| {
-            self.record(actor, Some(&record.lease.organization), ended(&record.lease.id, reason))
-        });
-        futures::future::try_join_all(writes).await?;
-        if records.iter().any(|record| record.lease.handle.is_some()) {
-            self.jobs.ring_leases();
-        }
-        Ok(())
-    }
-
-    /// Starts the end of one lease.
-    pub(super) async fn end_one(&self, mut record: LeaseRecord, reason: EndReason) -> Result<()> {
-        let now = self.clock.now();
-        record.lease = record.lease.end(now, reason).map_err(Error::internal)?;
-        record.due_at = matches!(record.lease.state, LeaseState::Ending { .. }).then_some(now);
-        match leases::update(&self.store, &record).await {
-            // Somebody else ended it at the same moment.
-            Ok(_) | Err(keyferry_store::StoreError::Stale { .. }) => Ok(()),
-            Err(error) => Err(store_failed(error)),
-        }
+        Ok(expired.len() + abandoned.len())
     }
 
     /// Takes back at once what was minted for a lease that ended while it was minted. A failure is
@@ -168,102 +136,112 @@ impl Broker {
         let now = self.clock.now();
         if self.leases.is_minting(&record.lease.id) {
             record.due_at = Some(now.plus(Duration::from_secs(1)));
-            return self.save_lease(&record).await;
+            return self.save_lease(&record).await.map(drop);
         }
         let LeaseState::Ending { since, .. } = record.lease.state else { return Ok(()) };
         let target = Target::new("lease", &record.lease.id);
         let organization = record.lease.organization.clone();
-        match self.revoke_at_service(&record.lease).await {
+        let surely_there = record.lease.issued_at.plus(ABANDONED);
+        let event = match self.revoke_at_service(&record.lease).await {
+            // What was asked for and never answered may still be made after this.
+            Ok(_) if record.lease.handed_over_at.is_none() && now < surely_there => {
+                record.due_at = Some(surely_there);
+                return self.save_lease(&record).await.map(drop);
+            }
             Ok(left) => {
                 let residue = left.or_else(|| record.lease.residue.clone());
                 record.lease = record.lease.finish(now, residue).map_err(Error::internal)?;
                 record.lease.last_error = None;
                 record.due_at = None;
-                self.save_lease(&record).await?;
-                self.record(actor, Some(&organization), Event::done("lease.revoke", target)).await
+                Event::done("lease.revoke", target)
             }
             Err(reason) if now.since(since) >= GIVE_UP => {
                 let handle = record.lease.handle.clone().unwrap_or_default();
                 let what = format!("`{handle}` could not be taken back: {reason}");
                 let residue = Residue { what, until: None };
                 record.lease = record.lease.finish(now, Some(residue)).map_err(Error::internal)?;
-                record.lease.last_error = Some(reason.clone());
                 record.due_at = None;
-                self.save_lease(&record).await?;
                 let event = Event::failed("lease.revoke", target, &reason);
-                self.record(actor, Some(&organization), event).await
+                record.lease.last_error = Some(reason);
+                event
             }
             Err(reason) => {
                 tracing::warn!(lease = %record.lease.id, reason, "a lease cannot be taken back yet");
                 record.lease.attempts += 1;
                 record.lease.last_error = Some(reason);
                 record.due_at = Some(next_try(now, record.lease.attempts));
-                self.save_lease(&record).await
+                return self.save_lease(&record).await.map(drop);
             }
+        };
+        // Where another server was faster, it has told the record.
+        if self.save_lease(&record).await? {
+            self.record(actor, Some(&organization), event).await?;
         }
+        Ok(())
     }
 
-    async fn save_lease(&self, record: &LeaseRecord) -> Result<()> {
-        leases::update(&self.store, record).await.map(drop).map_err(store_failed)
-    }
-
-    /// Asks the service to take back what was minted: with the version of the credential that
-    /// minted it while there is one, else with the present one.
+    /// Asks the service to take back what was minted.
     async fn revoke_at_service(&self, lease: &Lease) -> Result<Option<Residue>, String> {
         let Some(handle) = &lease.handle else { return Ok(None) };
-        let connection =
-            connections::find_with_deleted(&self.store, &lease.organization, &lease.connection)
-                .await
-                .map_err(|error| error.to_string())?
-                .ok_or("the connection is not known any more")?;
-        let credential =
-            self.credential_of(&connection).await.map_err(|error| error.message().to_owned())?;
-        let mut tries = vec![(credential.clone(), credential.current_number)];
-        if let Some(minted_with) = self.minted_with(lease, credential).await? {
-            tries.push((minted_with, lease.credential_version));
-        }
-        let mut reason = "the credential was wiped".to_owned();
-        for (credential, number) in tries {
-            let Ok(opened) = self.open_version(connection.clone(), &credential, number).await
-            else {
-                continue;
-            };
+        let mut refusal = "the credential was wiped".to_owned();
+        let mut trouble = None;
+        for opened in self.ways_to_take_back(lease).await? {
             let outcome = opened
                 .provider
                 .revoke(&self.outside, opened.target(), &lease.narrowing, handle)
                 .await;
             match outcome {
-                Ok(left) => return Ok(left),
-                Err(error @ ProviderError::Rejected { .. }) => reason = error.to_string(),
-                Err(error) => return Err(error.to_string()),
+                Ok(None) => return Ok(None),
+                // What is left may be less when the better way can be gone again.
+                Ok(left) if trouble.is_none() => return Ok(left),
+                Ok(_) => {}
+                Err(
+                    error @ (ProviderError::Unavailable { .. } | ProviderError::RateLimited { .. }),
+                ) => trouble = Some(error.to_string()),
+                Err(error) => refusal = error.to_string(),
             }
         }
-        Err(reason)
+        Err(trouble.unwrap_or(refusal))
     }
 
-    /// Returns the credential that a lease was minted with, when its version then is not the
-    /// present one. One that the connection does not stand on any more is sent to the connection's
-    /// address only if its owner has put the present one there too: nobody else may choose where a
-    /// person's secret goes.
-    async fn minted_with(
-        &self,
-        lease: &Lease,
-        present: CredentialRecord,
-    ) -> Result<Option<CredentialRecord>, String> {
-        if present.id == lease.credential {
-            let is_replaced = lease.credential_version != present.current_number;
-            return Ok(is_replaced.then_some(present));
+    /// Returns how to ask, the best way first: as it was minted, which sends nothing anywhere it
+    /// has not been; then as the connection is now, unless that leads elsewhere. Nobody's secret
+    /// goes to an address that its owner did not put it to.
+    async fn ways_to_take_back(&self, lease: &Lease) -> Result<Vec<Opened>, String> {
+        let mut connection =
+            connections::find_with_deleted(&self.store, &lease.organization, &lease.connection)
+                .await
+                .map_err(|error| error.to_string())?
+                .ok_or("the connection is not known any more")?;
+        let provider = keyferry_providers::find(&connection.connection_type)
+            .ok_or("the connection's type is not known any more")?;
+        let present =
+            self.credential_of(&connection).await.map_err(|error| error.message().to_owned())?;
+        let number = present.current_number;
+        let mut ways = Vec::new();
+        if !changes_address(provider.kind(), &lease.settings, &connection.settings) {
+            let is_as_minted = present.id == lease.credential
+                && number == lease.credential_version
+                && connection.settings == lease.settings;
+            if !is_as_minted {
+                ways.extend(self.open_version(connection.clone(), &present, number).await.ok());
+            }
         }
-        let before =
+        let minting = if present.id == lease.credential {
+            Some(present)
+        } else {
             credentials::find_with_deleted(&self.store, &lease.organization, &lease.credential)
                 .await
-                .map_err(|error| error.to_string())?;
-        Ok(before.filter(|before| before.owner_id == present.owner_id))
+                .map_err(|error| error.to_string())?
+        };
+        if let Some(minting) = minting {
+            connection.settings.clone_from(&lease.settings);
+            let opened = self.open_version(connection, &minting, lease.credential_version).await;
+            ways.extend(opened.ok());
+        }
+        ways.reverse();
+        Ok(ways)
     }
-}
-
-pub(super) fn ended(id: &LeaseId, reason: EndReason) -> Event {
-    Event::done("lease.end", Target::new("lease", id)).with("reason", reason)
 }
 
 /// Doubles the wait with each try, from two seconds on.

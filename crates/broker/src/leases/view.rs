@@ -70,6 +70,6 @@ impl Broker {
     }
 }
 
-fn no_lease(id: &LeaseId) -> Error {
+pub(super) fn no_lease(id: &LeaseId) -> Error {
     Error::not_found(format!("lease `{id}`"))
 }

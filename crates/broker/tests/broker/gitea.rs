@@ -28,6 +28,10 @@ struct World {
     inner: Mutex<Inner>,
     /// While it is true, no mint is answered, although the token is made.
     holds: watch::Sender<bool>,
+    /// While it is true, no mint gets as far as a token.
+    holds_mints: watch::Sender<bool>,
+    /// While it is true, no deletion of a token is answered or done.
+    holds_deletions: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -41,6 +45,9 @@ struct Inner {
     is_merged: bool,
     minted: usize,
     is_down: bool,
+    /// Mints fail to be answered, and the tokens come to life later.
+    is_late: bool,
+    late: Vec<(String, String, String, Vec<String>)>,
     /// Every secret that was ever sent here.
     seen: BTreeSet<String>,
     calls: Vec<String>,
@@ -95,7 +102,9 @@ impl Gitea {
             tags: ["v1.0"].map(str::to_owned).into(),
             ..Inner::default()
         };
-        let world = Arc::new(World { inner: Mutex::new(inner), holds: watch::Sender::new(false) });
+        let [holds, holds_mints, holds_deletions] = [(); 3].map(|()| watch::Sender::new(false));
+        let inner = Mutex::new(inner);
+        let world = Arc::new(World { inner, holds, holds_mints, holds_deletions });
         let router = Router::new()
             .route("/api/v1/user", get(user))
             .route("/api/v1/users/{user}/tokens", post(mint))
@@ -132,6 +141,34 @@ impl Gitea {
     /// Makes tokens without answering, or answers again.
     pub(crate) fn hold_answers(&self, holds: bool) {
         self.world.holds.send_replace(holds);
+    }
+
+    /// Takes requests for tokens without making any, or goes on.
+    pub(crate) fn hold_mints(&self, holds: bool) {
+        self.world.holds_mints.send_replace(holds);
+    }
+
+    /// Takes requests to delete tokens without doing anything, or goes on.
+    pub(crate) fn hold_deletions(&self, holds: bool) {
+        self.world.holds_deletions.send_replace(holds);
+    }
+
+    /// Answers mints with an error although the tokens will be made, or goes on as usual.
+    pub(crate) fn set_late(&self, is_late: bool) {
+        self.world.with(|inner| inner.is_late = is_late);
+    }
+
+    /// Makes the tokens that were late.
+    pub(crate) fn make_late_tokens(&self) {
+        self.world.with(|inner| {
+            let late = std::mem::take(&mut inner.late);
+            inner.tokens.extend(late);
+        });
+    }
+
+    /// Counts the calls whose name begins so.
+    pub(crate) fn calls_of(&self, prefix: &str) -> usize {
+        self.world.with(|inner| inner.calls.iter().filter(|call| call.starts_with(prefix)).count())
     }
 
     /// Names of the tokens that are alive.
@@ -189,12 +226,22 @@ async fn mint(
     let name = body["name"].as_str().unwrap().to_owned();
     let scopes = body["scopes"].as_array().unwrap();
     let scopes = scopes.iter().map(|scope| scope.as_str().unwrap().to_owned()).collect();
+    let mut holds = world.holds_mints.subscribe();
+    holds.wait_for(|holds| !holds).await.unwrap();
     let token = world.with(|inner| {
         inner.minted += 1;
         let token = format!("minted-{}-{name}", inner.minted);
-        inner.tokens.push((user, name, token.clone(), scopes));
-        token
+        let made = (user, name, token.clone(), scopes);
+        if inner.is_late {
+            inner.late.push(made)
+        } else {
+            inner.tokens.push(made)
+        }
+        (!inner.is_late).then_some(token)
     });
+    let Some(token) = token else {
+        return Ok(StatusCode::GATEWAY_TIMEOUT.into_response());
+    };
     let mut holds = world.holds.subscribe();
     holds.wait_for(|holds| !holds).await.unwrap();
     Ok((StatusCode::CREATED, Json(json!({"sha1": token}))).into_response())
@@ -206,6 +253,8 @@ async fn delete_token(
     headers: HeaderMap,
 ) -> Answer {
     world.caller(format!("DELETE token {name} of {user}"), &headers)?;
+    let mut holds = world.holds_deletions.subscribe();
+    holds.wait_for(|holds| !holds).await.unwrap();
     let is_gone = world.with(|inner| {
         let before = inner.tokens.len();
         inner.tokens.retain(|token| token.0 != user || token.1 != name);

@@ -7,6 +7,7 @@ mod credentials;
 mod fixture;
 mod gitea;
 mod jobs;
+mod lease_ends;
 mod leases;
 mod pipelines;
 mod runs;

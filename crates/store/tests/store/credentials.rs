@@ -1,8 +1,11 @@
 //! Credentials and their versions.
 
 use keyferry_domain::credential::VersionState;
-use keyferry_store::{StoreError, credentials};
+use keyferry_domain::lease::{EndReason, LeaseState};
+use keyferry_store::leases::{self, LeaseRecord};
+use keyferry_store::{Journal, StoreError, credentials};
 
+use crate::journal::{entry, link};
 use crate::world::{each, page_of};
 
 #[tokio::test]
@@ -54,6 +57,52 @@ async fn a_replaced_version_stays_for_the_overlap_and_is_then_wiped() {
         assert_eq!((first.sealed.as_ref(), first.root_key.as_ref()), (None, None));
         assert_eq!(first.state(), VersionState::Retired { at: until });
         assert!(credentials::retire_due(&world.store, until, 10).await.unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_version_stays_until_what_it_minted_is_taken_back_or_a_day_longer() {
+    each(async |world| {
+        let organization = world.organization().await;
+        let owner = world.member(&organization).await;
+        let journal = Journal::start(world.store.clone(), "main", link);
+        let mut leases = Vec::new();
+        let mut kept = Vec::new();
+        for (handle, version, state) in [
+            (Some("h"), 1, LeaseState::Active),
+            (Some("h"), 1, LeaseState::Active),
+            (None, 1, LeaseState::Active),
+            (Some("h"), 2, LeaseState::Active),
+        ] {
+            let record = world.credential(&organization, &owner).await;
+            let mut lease = world.lease(&organization, handle);
+            lease.credential = record.id.clone();
+            lease.credential_version = version;
+            lease.state = state;
+            journal.record(entry(world, Some(lease.clone()))).await.unwrap();
+            leases.push(lease);
+            credentials::delete(&world.store, &record, world.now(), world.now()).await.unwrap();
+            kept.push(record.id);
+        }
+        journal.close().await;
+        let retire = async |now| {
+            let wiped = credentials::retire_due(&world.store, now, 10).await.unwrap();
+            let mut ids: Vec<_> = wiped.into_iter().map(|version| version.credential_id).collect();
+            ids.sort();
+            ids
+        };
+        // Handed over as it is stored, or minted with another version: nothing to take back.
+        assert_eq!(retire(world.now()).await, kept[2..]);
+        let end = leases[0].clone().end(world.now(), EndReason::Revoked).unwrap();
+        let mut record = LeaseRecord { lease: end, due_at: Some(world.now()), version: 1 };
+        record.version = leases::update(&world.store, &record).await.unwrap();
+        assert!(retire(world.after(60)).await.is_empty(), "it is not taken back yet");
+        record.lease = record.lease.finish(world.after(60), None).unwrap();
+        leases::update(&world.store, &record).await.unwrap();
+        assert_eq!(retire(world.after(60)).await, kept[..1]);
+        assert!(retire(world.after(24 * 60 * 60 - 1)).await.is_empty());
+        assert_eq!(retire(world.after(24 * 60 * 60)).await, kept[1..2]);
     })
     .await;
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use keyferry_domain::Timestamp;
 use keyferry_domain::lease::{EndReason, Holder, Lease, LeaseState, Residue};
 use keyferry_store::leases::{self, LeaseFilter, LeaseRecord};
 use keyferry_store::{Journal, StoreError};
@@ -20,6 +21,14 @@ async fn store(world: &World, all: &[&Lease]) {
 
 async fn find(world: &World, lease: &Lease) -> LeaseRecord {
     leases::find(&world.store, &lease.organization, &lease.id).await.unwrap().unwrap()
+}
+
+async fn claim(
+    world: &World,
+    now: Timestamp,
+    retry_at: Timestamp,
+) -> keyferry_store::Result<Vec<LeaseRecord>> {
+    leases::claim_due(&world.store, now, retry_at, 100, 100, &[]).await
 }
 
 #[tokio::test]
@@ -48,7 +57,7 @@ async fn states_are_written_by_compare_and_set() {
         let organization = world.organization_id();
         let lease = world.lease(&organization, Some("h"));
         store(world, &[&lease]).await;
-        let mut record = LeaseRecord::new(lease.clone().activate().unwrap());
+        let mut record = LeaseRecord::new(lease.clone().activate(world.after(1)).unwrap());
         record.version = leases::update(&world.store, &record).await.unwrap();
         assert_eq!(find(world, &lease).await, record);
         let stale = LeaseRecord::new(lease.clone());
@@ -151,7 +160,8 @@ async fn a_due_revocation_is_claimed_by_one_and_comes_up_again() {
                 tokio::spawn(async move {
                     let mut ids = Vec::new();
                     for _ in 0..20 {
-                        let due = leases::claim_due(&store, now, retry_at, 5).await.unwrap();
+                        let due =
+                            leases::claim_due(&store, now, retry_at, 5, 60, &[]).await.unwrap();
                         ids.extend(due.into_iter().map(|record| record.lease.id));
                     }
                     ids
@@ -166,18 +176,63 @@ async fn a_due_revocation_is_claimed_by_one_and_comes_up_again() {
         assert_eq!(claimed, all.iter().map(|lease| lease.id.clone()).collect::<Vec<_>>());
 
         let early = retry_at.minus(Duration::from_millis(1));
-        let none = leases::claim_due(&world.store, early, world.after(60), 100).await.unwrap();
+        let none = claim(world, early, world.after(60)).await.unwrap();
         assert!(none.is_empty());
-        let mut again =
-            leases::claim_due(&world.store, retry_at, world.after(60), 100).await.unwrap();
+        let mut again = claim(world, retry_at, world.after(60)).await.unwrap();
         assert_eq!(again.len(), 60);
         let mut failed = again.remove(0);
         failed.lease.attempts += 1;
         failed.lease.last_error = Some("the service did not answer".to_owned());
         failed.due_at = Some(world.after(300));
         leases::update(&world.store, &failed).await.unwrap();
-        let due = leases::claim_due(&world.store, world.after(60), world.after(90), 100).await;
+        let due = claim(world, world.after(60), world.after(90)).await;
         assert_eq!(due.unwrap().len(), 59, "the failed one backs off");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_connection_is_given_more_than_its_share_of_a_claim() {
+    each(async |world| {
+        let (one, two) = (world.organization_id(), world.organization_id());
+        let mut all = Vec::new();
+        for (organization, connection, count) in
+            [(&one, "dead", 5), (&one, "alive", 1), (&two, "dead", 1)]
+        {
+            for _ in 0..count {
+                let mut lease = world.lease(organization, Some("h"));
+                lease.connection = connection.parse().unwrap();
+                all.push(lease);
+            }
+        }
+        store(world, &all.iter().collect::<Vec<_>>()).await;
+        let (now, retry_at) = (world.now(), world.after(30));
+        for lease in &all {
+            leases::end_by_holder(
+                &world.store,
+                &lease.organization,
+                lease.holder.id(),
+                EndReason::HolderEnded,
+                now,
+            )
+            .await
+            .unwrap();
+        }
+        let key = |record: &LeaseRecord| {
+            (record.lease.organization.clone(), record.lease.connection.clone())
+        };
+        let dead = (one.clone(), "dead".parse().unwrap());
+        let claim = async |limit, busy: &[leases::ConnectionKey]| {
+            leases::claim_due(&world.store, now, retry_at, limit, 2, busy).await.unwrap()
+        };
+        assert!(claim(0, &[]).await.is_empty());
+        let first = claim(16, &[]).await;
+        assert_eq!(first.len(), 4, "two of the one, one of each other");
+        assert_eq!(first.iter().filter(|record| key(record) == dead).count(), 2);
+        let busy = [dead.clone(), (two.clone(), "alive".parse().unwrap())];
+        assert!(claim(16, &busy).await.is_empty(), "the rest waits for the two");
+        let second = claim(1, &[]).await;
+        assert_eq!(second.iter().map(key).collect::<Vec<_>>(), [dead]);
     })
     .await;
 }

@@ -1,6 +1,6 @@
 //! Workloads.
 
-use keyferry_domain::id::{OrganizationId, UserId};
+use keyferry_domain::id::{OrganizationId, TokenId, UserId};
 use keyferry_store::workloads::{self, WorkloadRecord};
 
 use crate::world::{World, each, page_of};
@@ -10,6 +10,7 @@ async fn workload(world: &World, organization: &OrganizationId, user: &UserId) -
     let record = WorkloadRecord {
         organization_id: organization.clone(),
         user_id: user.clone(),
+        token_id: None,
         label: "make deploy".to_owned(),
         connections: vec!["staging".parse().unwrap()],
         token_hash: format!("hash-of-{id}"),
@@ -59,6 +60,37 @@ async fn workloads_end_with_their_time_and_with_their_user() {
         assert!(early.is_empty());
         let late = workloads::end_expired(&world.store, world.after(60), 9).await.unwrap();
         assert_eq!(late.iter().map(|w| &w.id).collect::<Vec<_>>(), [&of_bob.id]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn workloads_end_with_the_token_that_started_them_and_no_other() {
+    each(async |world| {
+        let (one, two) = (world.organization().await, world.organization().await);
+        let user = world.member(&one).await;
+        let token: TokenId = "tok_01arz3ndektsv4rrffq69g5fav".parse().unwrap();
+        let other: TokenId = "tok_01arz3ndektsv4rrffq69g5faw".parse().unwrap();
+        let mut with_token = Vec::new();
+        for started_with in [Some(&token), Some(&other), None] {
+            let id = world.workload_id();
+            let record = WorkloadRecord {
+                token_id: started_with.cloned(),
+                token_hash: format!("hash-of-{id}"),
+                id,
+                ..workload(world, &one, &user).await
+            };
+            workloads::create(&world.store, &record).await.unwrap();
+            with_token.push(record);
+        }
+        let now = world.now();
+        let elsewhere = workloads::end_by_token(&world.store, &two, &token, now).await.unwrap();
+        assert!(elsewhere.is_empty());
+        let ended = workloads::end_by_token(&world.store, &one, &token, now).await.unwrap();
+        assert_eq!(ended.iter().map(|w| &w.id).collect::<Vec<_>>(), [&with_token[0].id]);
+        assert_eq!(ended[0].ended_at, Some(now));
+        let again = workloads::end_by_token(&world.store, &one, &token, now).await.unwrap();
+        assert!(again.is_empty(), "what has ended is ended once");
     })
     .await;
 }
