@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Makes a folder, mode 0700, and those above it.
 pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
@@ -47,14 +47,6 @@ fn open_up(path: &Path) {
             open_up(&entry.path());
         }
     }
-}
-
-/// Where secrets of a job lie as files: memory, where the machine has a file system for that.
-pub(crate) fn private_base(fallback: &Path) -> PathBuf {
-    let memory = Path::new("/dev/shm");
-    let is_memory = rustix::fs::statfs(memory).is_ok_and(|stat| stat.f_type == 0x0102_1994);
-    let is_ours = rustix::fs::access(memory, rustix::fs::Access::WRITE_OK).is_ok();
-    if is_memory && is_ours { memory.to_path_buf() } else { fallback.to_path_buf() }
 }
 
 #[cfg(test)]

@@ -25,14 +25,24 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::beneath;
-use crate::git::base_environment;
+use crate::family::{descends_from, forget, start};
+use crate::git::{GitAccess, base_environment};
 use crate::isolation::protect_this_process;
 use crate::job_socket::{Connection, Desk, Listener, has_images, registry_names};
 use crate::leases::Leases;
-use crate::process::{descends_from, plain_command};
+use crate::private;
+use crate::process::plain_command;
 use crate::secrets::Secrets;
 use crate::settings::Settings;
 use crate::workspace::Workspace;
+
+/// What the caller speaks with; the command is to have its connections and nothing else.
+const TOKEN_VARIABLES: &[&str] = &[
+    "KEYFERRY_TOKEN",
+    "KEYFERRY_TOKEN_FILE",
+    "KEYFERRY_RUNNER_TOKEN",
+    "KEYFERRY_RUNNER_TOKEN_FILE",
+];
 
 /// A command to run with connections within reach.
 #[derive(Debug)]
@@ -140,7 +150,7 @@ pub async fn exec(
         })
         .collect();
     let desk = Arc::new(Desk::new(leases, connections));
-    desk.grant(request.connections.clone());
+    desk.name(request.connections.clone());
     let outcome = run(&desk, &request, workload.id.as_str(), Arc::new(on_refusal)).await;
     // Also after a failure: what was minted ends now and not at its own time.
     if let Err(error) = client.end_workload(organization, &workload.id).await {
@@ -156,7 +166,9 @@ async fn run(
     on_refusal: Arc<dyn Fn(&Refusal) + Send + Sync>,
 ) -> Result<i32, ExecError> {
     let settings = Settings::new(request.work_folder.clone(), request.helper_binary.clone());
-    let workspace = Workspace::create(&settings, name).map_err(ExecError::Folder)?;
+    private::sweep(&request.work_folder);
+    let workspace = Workspace::create(&settings, name, keyferry_domain::run::Isolation::Process)
+        .map_err(ExecError::Folder)?;
     let registries: Vec<String> = desk
         .connections()
         .iter()
@@ -164,8 +176,11 @@ async fn run(
         .flat_map(registry_names)
         .collect();
     workspace.write_docker_configuration(&registries).map_err(ExecError::Folder)?;
-    crate::git::GitAccess::start(&workspace).map_err(ExecError::Folder)?;
-    let environment = environment(desk, request, &workspace).await?;
+    let mut access = GitAccess::start(&workspace).map_err(ExecError::Folder)?;
+    for connection in request.connections.values() {
+        access.open_place(&workspace, desk, connection).await.map_err(ExecError::Refused)?;
+    }
+    let environment = environment(desk, request, &workspace, &access).await?;
     // Everything that this process starts is the command: nothing else is started here.
     let own = std::collections::BTreeSet::from([std::process::id()]);
     let _listener = Listener::open(
@@ -176,27 +191,35 @@ async fn run(
     )
     .map_err(ExecError::Folder)?;
     let program = request.command.first().cloned().unwrap_or_default();
-    let start =
+    let failed =
         |source| ExecError::Start { program: program.to_string_lossy().into_owned(), source };
     let mut command = plain_command(&program);
     command.args(request.command.iter().skip(1)).kill_on_drop(true);
-    for (name, value) in &environment {
-        command.env(name, value.expose());
+    for name in TOKEN_VARIABLES {
+        command.env_remove(name);
     }
-    let mut interrupted = signal(SignalKind::interrupt()).map_err(start)?;
-    let mut terminated = signal(SignalKind::terminate()).map_err(start)?;
-    let mut hung_up = signal(SignalKind::hangup()).map_err(start)?;
-    let mut child = command.spawn().map_err(start)?;
+    for (name, value) in &environment {
+        // A caller's empty token is no token, and need not be there at all.
+        if !(value.expose().is_empty() && TOKEN_VARIABLES.contains(&name.as_str())) {
+            command.env(name, value.expose());
+        }
+    }
+    let mut interrupted = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminated = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut hung_up = signal(SignalKind::hangup()).map_err(failed)?;
+    let mut child = start(&mut command, &[], None).map_err(failed)?;
+    let process = child.id();
     let status = loop {
         // This process has to outlive the command, to end its leases. A terminal sends an interrupt
         // to both; what is sent to this process alone is passed on.
         tokio::select! {
-            status = child.wait() => break status.map_err(start)?,
+            status = child.wait() => break status.map_err(failed)?,
             _ = interrupted.recv() => {}
             _ = terminated.recv() => pass_on(&child),
             _ = hung_up.recv() => pass_on(&child),
         }
     };
+    process.map(forget);
     let signal = std::os::unix::process::ExitStatusExt::signal(&status).unwrap_or(0);
     Ok(status.code().unwrap_or(128 + signal))
 }
@@ -214,13 +237,18 @@ async fn environment(
     desk: &Desk,
     request: &Exec,
     workspace: &Workspace,
+    access: &GitAccess,
 ) -> Result<BTreeMap<String, SecretString>, ExecError> {
     let helper = workspace.helper_path("git-credential-keyferry");
     let mut all = base_environment(workspace, &helper.to_string_lossy());
-    // The caller's own set-up stays, except for who answers for credentials: a workload gets no
-    // keys as files, and the machine may need its proxies and certificates.
-    for name in ["GIT_SSH_COMMAND", "SSH_ASKPASS", "GIT_CONFIG_NOSYSTEM"] {
-        all.remove(name);
+    // The caller's own set-up stays, except for who answers for credentials: the machine may need
+    // its proxies and certificates.
+    all.remove("GIT_CONFIG_NOSYSTEM");
+    if access.is_empty() {
+        all.remove("GIT_SSH_COMMAND");
+        all.remove("SSH_ASKPASS");
+    } else {
+        access.extend(&mut all);
     }
     let job = workspace.environment();
     for name in ["DOCKER_CONFIG", "KEYFERRY_SOCKET", "REGISTRY_AUTH_FILE", "SERVICE_BINDING_ROOT"] {

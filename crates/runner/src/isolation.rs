@@ -4,13 +4,18 @@
 //! system's programs read-only, its own folders, and nothing of the runner, the server or other
 //! jobs; the network is shared. Source: `bwrap(1)`.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use keyferry_domain::run::Isolation;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
+use crate::private::{Handed, IN_NAMESPACE};
 use crate::settings::Settings;
+use crate::workspace::BINDINGS;
 
 /// System folders that jobs see, read-only, with everything in them.
 const SYSTEM_FOLDERS: &[&str] =
@@ -116,12 +121,23 @@ impl Confinement {
             readable: Vec::new(),
             temporary: trial.path().to_path_buf(),
         };
-        let mut arguments = self.arguments(&boundary, trial.path());
+        let mut arguments = self.arguments(&boundary, trial.path(), &[]);
         // Alone: a job's shell is among the first processes of its own world.
         arguments.extend(["sh", "-c", "test $$ -le 3"].map(Into::into));
         let mut command = crate::process::plain_command("bwrap");
         command.args(arguments).env_clear().env("PATH", "/usr/bin:/bin");
-        match command.output().await {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let started = crate::family::start(&mut command, &[], None);
+        let ended = match started {
+            Ok(child) => {
+                let process = child.id();
+                let output = child.wait_with_output().await;
+                process.map(crate::family::forget);
+                output
+            }
+            Err(error) => Err(error),
+        };
+        match ended {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 Err("bubblewrap (`bwrap`) is not installed".to_owned())
             }
@@ -135,18 +151,20 @@ impl Confinement {
         }
     }
 
-    /// Returns program and arguments that run `program` within the boundary.
+    /// Returns program and arguments that run `program` within the boundary; it has to inherit what
+    /// is `handed` to it.
     pub(crate) fn wrap(
         &self,
         boundary: &Boundary,
         folder: &Path,
+        handed: &[Handed],
         program: OsString,
         arguments: Vec<OsString>,
     ) -> (OsString, Vec<OsString>) {
         match self.isolation {
             Isolation::Process => (program, arguments),
             Isolation::Namespaces => {
-                let mut all = self.arguments(boundary, folder);
+                let mut all = self.arguments(boundary, folder, handed);
                 all.push(program);
                 all.extend(arguments);
                 ("bwrap".into(), all)
@@ -156,7 +174,7 @@ impl Confinement {
 
     /// Returns bubblewrap's arguments, `--` included. No secret is among them: argument lists can be
     /// read by every process of the machine.
-    fn arguments(&self, boundary: &Boundary, folder: &Path) -> Vec<OsString> {
+    fn arguments(&self, boundary: &Boundary, folder: &Path, handed: &[Handed]) -> Vec<OsString> {
         let mut list = Arguments(Vec::new());
         list.words(&[
             "--unshare-pid",
@@ -206,6 +224,7 @@ impl Confinement {
         for path in &boundary.readable {
             list.paths("--ro-bind", path, path);
         }
+        list.secrets(handed);
         list.words(&["--remount-ro", "/", "--chdir"]);
         list.word(folder);
         list.word("--");
@@ -226,6 +245,28 @@ impl Arguments {
 
     fn paths(&mut self, option: &str, from: &Path, to: &Path) {
         self.0.extend([option.into(), from.into(), to.into()]);
+    }
+
+    /// Adds the secret files, in a memory file system that only this command's namespace has.
+    fn secrets(&mut self, handed: &[Handed]) {
+        self.words(&["--perms", "0700", "--tmpfs", IN_NAMESPACE]);
+        let mut folders = BTreeSet::from([Path::new(IN_NAMESPACE).join(BINDINGS)]);
+        for file in handed {
+            // Each folder before what is in it: a set of paths is in that order.
+            let above = file.path.ancestors().skip(1);
+            folders.extend(
+                above.take_while(|path| *path != Path::new(IN_NAMESPACE)).map(Path::to_path_buf),
+            );
+        }
+        for folder in &folders {
+            self.words(&["--perms", "0700", "--dir"]);
+            self.word(folder);
+        }
+        for file in handed {
+            self.words(&["--perms", "0600", "--file"]);
+            self.word(file.content.as_raw_fd().to_string());
+            self.word(&file.path);
+        }
     }
 }
 
@@ -257,7 +298,7 @@ mod tests {
             temporary: "/job/tmp".into(),
         };
         let text: Vec<String> = confinement
-            .arguments(&boundary, Path::new("/job"))
+            .arguments(&boundary, Path::new("/job"), &[])
             .iter()
             .map(|word| word.to_string_lossy().into_owned())
             .collect();

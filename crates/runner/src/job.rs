@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use keyferry_api::client::Client;
+use keyferry_api::client::{Client, ClientError};
 use keyferry_api::runner::{ClaimedJob, FinishJob, Heartbeat, UpdateStep};
 use keyferry_delivery::address::Address;
 use keyferry_domain::id::OrganizationId;
@@ -183,9 +183,17 @@ pub(crate) async fn run(shared: Arc<Shared>, claimed: ClaimedJob, shutdown: Canc
         reason: outcome.reason.map(|reason| mask_text(&secrets, &reason)),
         uses: leases.uses(),
     };
-    if let Err(error) = client.finish_job(&body).await {
-        warn!(%job, %error, "the server could not be told that the job is over");
+    match client.finish_job(&body).await {
+        Ok(()) => {}
+        // The call before was taken and its answer got lost, or the server ended the job itself.
+        Err(error) if is_over(&error) => info!(%job, "the server knows that the job is over"),
+        Err(error) => warn!(%job, %error, "the server could not be told that the job is over"),
     }
+}
+
+/// Tells whether the server takes nothing more from this job: its token ended with it.
+fn is_over(error: &ClientError) -> bool {
+    matches!(error.problem().map(|problem| problem.status), Some(401 | 403 | 404 | 409 | 410))
 }
 
 /// Tells the server that the job is alive, and the job when it has to stop.
@@ -211,15 +219,13 @@ async fn watch(
                     Err(_) => warn!("no answer to a sign of life"),
                     Ok(Ok(answer)) if answer.cancel_requested => stop.stop(StopReason::Canceled),
                     Ok(Ok(_)) => {}
-                    Ok(Err(error)) => {
-                        warn!(%error, "a sign of life was not taken");
-                        // Away for a while is different: the job goes on, and the server decides
-                        // when it is back.
-                        let status = error.problem().map(|problem| problem.status);
-                        if let Some(401 | 403 | 404 | 409 | 410) = status {
-                            stop.stop(StopReason::Lost);
-                        }
+                    Ok(Err(error)) if is_over(&error) => {
+                        info!("the server has given the job up");
+                        stop.stop(StopReason::Lost);
                     }
+                    // Away for a while is different: the job goes on, and the server decides when it
+                    // is back.
+                    Ok(Err(error)) => warn!(%error, "a sign of life was not taken"),
                 }
             }
         }
@@ -240,14 +246,14 @@ async fn execute(
         Err(error) => return Outcome::failed(format!("the job's plan cannot be read: {error}")),
     };
     let name = format!("{}-{}", claimed.job_id, claimed.attempt);
-    let workspace = match Workspace::create(&shared.settings, &name) {
+    let isolation = shared.confinement.isolation();
+    let workspace = match Workspace::create(&shared.settings, &name, isolation) {
         Ok(workspace) => Arc::new(workspace),
         Err(error) => return Outcome::failed(format!("the job's folder cannot be made: {error}")),
     };
     let processes = Arc::new(Processes::new(
         Arc::clone(&shared.confinement),
-        workspace.boundary(),
-        mark(&workspace),
+        &workspace,
         stop.token.clone(),
         shared.settings.stop_grace,
         Arc::clone(&shared.leaked_descriptors),
@@ -264,7 +270,8 @@ async fn execute(
     let outcome =
         run_steps(shared, claimed, client, leases, log, plan, &workspace, &processes).await;
     timer.abort();
-    processes.kill_marked();
+    processes.kill_rest(None).await;
+    drop(processes);
     // Files of a big checkout take a while; other jobs must not wait for that.
     let _ = tokio::task::spawn_blocking(move || drop(workspace)).await;
     match stop.reason() {
@@ -287,11 +294,6 @@ fn written(limit: Duration) -> String {
         seconds if seconds.is_multiple_of(60) => format!("{} minutes", seconds / 60),
         seconds => format!("{seconds} seconds"),
     }
-}
-
-/// Returns what the job's processes are recognized by: the random part of the private folder.
-fn mark(workspace: &Workspace) -> String {
-    text(workspace.private())
 }
 
 #[expect(clippy::too_many_arguments, reason = "one caller; a struct would only repeat the names")]
@@ -452,7 +454,10 @@ async fn check_out_sources(job: &JobContext) -> Result<(), StepError> {
 
 async fn report(job: &JobContext, step: &StepPlan, state: StepState, reason: Option<String>) {
     let body = UpdateStep { key: step.id.clone(), state, reason };
-    if let Err(error) = job.client.update_step(&body).await {
-        warn!(%error, step = step.id, "the server does not take a step's state");
+    match job.client.update_step(&body).await {
+        Ok(()) => {}
+        // The next sign of life tells, and stops the job.
+        Err(error) if is_over(&error) => info!(step = step.id, "the server has given the job up"),
+        Err(error) => warn!(%error, step = step.id, "the server does not take a step's state"),
     }
 }

@@ -78,7 +78,7 @@ impl Leases {
         };
         // Whoever comes second waits here, and finds what the first one got.
         let mut held = slot.lock().await;
-        let held = if let Some(held) = held.as_ref().filter(|held| is_fresh(held)) {
+        let held = if let Some(held) = held.as_ref().filter(|held| is_fresh(held.expires_at)) {
             Arc::clone(held)
         } else {
             *held = None;
@@ -127,8 +127,9 @@ impl Leases {
     }
 }
 
-fn is_fresh(held: &Held) -> bool {
-    held.expires_at > SystemClock.now().plus(LEAST_LIFE)
+/// Tells whether what ends then can still be handed out.
+pub(crate) fn is_fresh(expires_at: Timestamp) -> bool {
+    expires_at > SystemClock.now().plus(LEAST_LIFE)
 }
 
 fn held_of(issued: LeaseIssued) -> Result<Held, Refusal> {

@@ -7,12 +7,14 @@
 
 mod beneath;
 pub mod exec;
+mod family;
 mod git;
 pub mod isolation;
 mod job;
 pub mod job_socket;
 mod leases;
 mod log;
+mod private;
 mod process;
 mod runner;
 mod secrets;

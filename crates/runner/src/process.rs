@@ -1,7 +1,7 @@
 //! Starts the processes of a job, reads what they say, and ends all of them.
 //!
 //! Every command is the leader of its own session (`setsid`), so that one signal reaches its group;
-//! what left the group is found by ancestry, and in namespaces the kernel ends the rest.
+//! what left the group is found as `family.rs` says, and in namespaces the kernel ends the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -12,25 +12,31 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use keyferry_domain::run::Isolation;
 use keyferry_domain::secret::SecretString;
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::Signal;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
+use crate::family::{
+    self, JOB_MARK, descendants, descends_from, forget, signal, signal_group, start,
+};
 use crate::isolation::{Boundary, Confinement};
 use crate::log::{JobLog, READ_BYTES};
+use crate::private::{Handed, Private};
 use crate::secrets::MaskedStream;
-
-/// The variable by which a job's processes are recognized when they have left its process tree.
-pub(crate) const JOB_MARK: &str = "KEYFERRY_JOB_MARK";
+use crate::workspace::Workspace;
 
 /// The longest output that is kept for the runner itself, as of `git rev-parse`.
 const MAX_CAPTURE_BYTES: usize = 4 * 1024 * 1024;
 
 /// How long output is still read after everything that could write was killed.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// How long the end of killed processes is waited for.
+const KILL_TIME: Duration = Duration::from_secs(5);
 
 /// A command to run.
 pub(crate) struct Invocation {
@@ -77,7 +83,8 @@ pub(crate) enum ProcessError {
 pub(crate) struct Processes {
     pub(crate) confinement: Arc<Confinement>,
     pub(crate) boundary: Boundary,
-    /// Unguessable; in the environment of every process of the job.
+    pub(crate) private: Arc<Private>,
+    /// In the environment of every process of the job.
     pub(crate) mark: String,
     pub(crate) stop: CancellationToken,
     pub(crate) stop_grace: Duration,
@@ -89,16 +96,16 @@ pub(crate) struct Processes {
 impl Processes {
     pub(crate) fn new(
         confinement: Arc<Confinement>,
-        boundary: Boundary,
-        mark: String,
+        workspace: &Workspace,
         stop: CancellationToken,
         stop_grace: Duration,
         leaked_descriptors: Arc<[i32]>,
     ) -> Self {
         Self {
             confinement,
-            boundary,
-            mark,
+            boundary: workspace.boundary(),
+            private: Arc::clone(workspace.private()),
+            mark: workspace.mark(),
             stop,
             stop_grace,
             leaked_descriptors,
@@ -122,26 +129,28 @@ impl Processes {
             return Err(ProcessError::Stopped);
         }
         let name = invocation.program.to_string_lossy().into_owned();
-        let start = |source| ProcessError::Start { program: name.clone(), source };
-        let (log_reader, log_writer) = std::io::pipe().map_err(start)?;
-        let (capture_reader, capture_writer) = std::io::pipe().map_err(start)?;
-        let mut command = self.command(&invocation);
+        let start_failed = |source| ProcessError::Start { program: name.clone(), source };
+        let (log_reader, log_writer) = std::io::pipe().map_err(start_failed)?;
+        let (capture_reader, capture_writer) = std::io::pipe().map_err(start_failed)?;
+        let handed = self.private.handed().map_err(start_failed)?;
+        let mut command = self.command(&invocation, &handed);
         let stdout = if invocation.capture {
             Stdio::from(capture_writer)
         } else {
             drop(capture_writer);
-            Stdio::from(log_writer.try_clone().map_err(start)?)
+            Stdio::from(log_writer.try_clone().map_err(start_failed)?)
         };
         command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::from(log_writer));
-        let mut child = command.spawn().map_err(start)?;
+        let mut child = start(&mut command, &handed, Some(&self.mark)).map_err(start_failed)?;
         // The command holds the writing ends; while it lives here, reading would never end.
-        drop(command);
+        drop((command, handed));
         let root = child.id().unwrap_or_default();
         self.roots.lock().unwrap_or_else(PoisonError::into_inner).insert(root);
 
-        let log_stream = pipe::Receiver::from_owned_fd(OwnedFd::from(log_reader)).map_err(start)?;
+        let log_stream =
+            pipe::Receiver::from_owned_fd(OwnedFd::from(log_reader)).map_err(start_failed)?;
         let captured =
-            pipe::Receiver::from_owned_fd(OwnedFd::from(capture_reader)).map_err(start)?;
+            pipe::Receiver::from_owned_fd(OwnedFd::from(capture_reader)).map_err(start_failed)?;
         let quiet = invocation.quiet;
         let stream_log = log.clone();
         let mut streams = tokio::spawn(async move {
@@ -164,13 +173,14 @@ impl Processes {
                 if let Ok(status) = ended {
                     status
                 } else {
-                    self.kill(root);
+                    self.kill(root).await;
                     child.wait().await
                 }
             }
         };
         // What the command left running must not outlive its step, nor keep its pipes open.
-        self.kill(root);
+        self.kill(root).await;
+        forget(root);
         self.roots.lock().unwrap_or_else(PoisonError::into_inner).remove(&root);
         let follow = |source| ProcessError::Follow { program: name.clone(), source };
         let (stdout, stderr) = loop {
@@ -195,10 +205,11 @@ impl Processes {
         Ok(Ended { code: status.code().unwrap_or(128 + signal), stdout, stderr })
     }
 
-    fn command(&self, invocation: &Invocation) -> Command {
+    fn command(&self, invocation: &Invocation, handed: &[Handed]) -> Command {
         let (program, mut arguments) = self.confinement.wrap(
             &self.boundary,
             &invocation.folder,
+            handed,
             invocation.program.clone(),
             invocation.arguments.clone(),
         );
@@ -223,9 +234,7 @@ impl Processes {
     /// the rest with it, without giving them time.
     fn terminate(&self, root: u32) {
         let below = descendants(root);
-        if below.is_empty()
-            || self.confinement.isolation() == keyferry_domain::run::Isolation::Process
-        {
+        if below.is_empty() || self.confinement.isolation() == Isolation::Process {
             signal_group(root, Signal::TERM);
         }
         for process in below {
@@ -233,27 +242,23 @@ impl Processes {
         }
     }
 
-    /// Ends everything: the group, what descends from it, and what carries the job's mark.
-    fn kill(&self, root: u32) {
-        let below = descendants(root);
+    /// Ends everything: the group, what descends from it, and what left it.
+    async fn kill(&self, root: u32) {
         signal_group(root, Signal::KILL);
-        for process in below {
-            signal(process, Signal::KILL);
-        }
-        self.kill_marked();
+        self.kill_rest(Some(root)).await;
     }
 
-    /// Ends what carries the job's mark, wherever it went. A process can erase its mark, which is
-    /// one of the reasons why namespaces are better.
-    pub(crate) fn kill_marked(&self) {
-        let mark = format!("{JOB_MARK}={}", self.mark);
-        for process in all_processes() {
-            let Ok(environment) = fs::read(format!("/proc/{process}/environ")) else { continue };
-            if process != std::process::id()
-                && environment.split(|byte| *byte == 0).any(|entry| entry == mark.as_bytes())
-            {
-                signal(process, Signal::KILL);
+    /// Ends what is left of this job, wherever it went: until nothing is found any more, since what
+    /// is being killed can still start something.
+    pub(crate) async fn kill_rest(&self, root: Option<u32>) {
+        let adopts = self.confinement.isolation() == Isolation::Process;
+        let until = tokio::time::Instant::now() + KILL_TIME;
+        while family::kill_of(&self.mark, root, adopts) {
+            if tokio::time::Instant::now() > until {
+                tracing::warn!("some processes of a job do not end");
+                return;
             }
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 }
@@ -308,77 +313,4 @@ async fn read_capped(mut stream: pipe::Receiver) -> Vec<u8> {
         bytes.extend_from_slice(&buffer[..count.min(room)]);
     }
     bytes
-}
-
-fn signal(process: u32, signal: Signal) {
-    if let Some(pid) = i32::try_from(process).ok().filter(|pid| *pid > 1).and_then(Pid::from_raw) {
-        // Already gone is what was wanted.
-        let _ = kill_process(pid, signal);
-    }
-}
-
-fn signal_group(process: u32, signal: Signal) {
-    if let Some(pid) = i32::try_from(process).ok().filter(|pid| *pid > 1).and_then(Pid::from_raw) {
-        let _ = kill_process_group(pid, signal);
-    }
-}
-
-fn all_processes() -> Vec<u32> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
-}
-
-fn parent_of(process: u32) -> Option<u32> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
-}
-
-/// Tells whether a process is one of `roots` or below one.
-pub(crate) fn descends_from(process: u32, roots: &BTreeSet<u32>) -> bool {
-    let mut current = process;
-    // Deeper trees than this are not processes of a build but an attack on this loop.
-    for _ in 0..4_096 {
-        if roots.contains(&current) {
-            return true;
-        }
-        match parent_of(current) {
-            Some(parent) if parent > 1 => current = parent,
-            _ => return false,
-        }
-    }
-    false
-}
-
-fn descendants(root: u32) -> Vec<u32> {
-    let mut parents: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-    for process in all_processes() {
-        if let Some(parent) = parent_of(process) {
-            parents.entry(parent).or_default().push(process);
-        }
-    }
-    let mut found = Vec::new();
-    let mut open = vec![root];
-    while let Some(process) = open.pop() {
-        for child in parents.remove(&process).unwrap_or_default() {
-            found.push(child);
-            open.push(child);
-        }
-    }
-    found
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn this_process_descends_from_its_parent_and_not_from_others() {
-        let own = std::process::id();
-        let parent = parent_of(own).unwrap();
-        assert!(descends_from(own, &[own].into()));
-        assert!(descends_from(own, &[parent].into()));
-        assert!(!descends_from(parent, &[own].into()));
-        assert!(!descends_from(own, &BTreeSet::new()));
-        assert!(!descends_from(u32::MAX, &[own].into()));
-    }
 }

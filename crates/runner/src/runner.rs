@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::family::{reap_orphans, take_in_orphans};
 use crate::isolation::{Confinement, protect_this_process};
 use crate::job::{self, Shared};
 use crate::process::inheritable_descriptors;
@@ -88,6 +89,13 @@ impl Runner {
         let leaked_descriptors = inheritable_descriptors().into();
         protect_this_process().map_err(RunnerError::Protect)?;
         let isolation = confinement.isolation();
+        let reaper = match isolation {
+            Isolation::Namespaces => None,
+            Isolation::Process => {
+                take_in_orphans().map_err(RunnerError::Protect)?;
+                Some(tokio::spawn(reap()))
+            }
+        };
         let shared = Arc::new(Shared {
             settings: self.settings,
             client: self.client,
@@ -105,6 +113,9 @@ impl Runner {
             warn!("some jobs could not be reported; the server will find them lost");
             jobs.shutdown().await;
         }
+        if let Some(reaper) = reaper {
+            reaper.abort();
+        }
         outcome
     }
 
@@ -118,6 +129,14 @@ impl Runner {
             RunnerError::Helper { path: self.settings.helper_binary.display().to_string() }
         })?;
         Ok(())
+    }
+}
+
+/// Lets go of dead orphans, of which a long step can make many.
+async fn reap() {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        reap_orphans();
     }
 }
 

@@ -5,30 +5,36 @@
 //!   workspace/<source>/         checkouts, side by side; nothing secret is ever written here
 //!   home/  tmp/                 HOME, and /tmp of the job
 //!   bin/                        the helpers' names, in front of PATH
+//!   docker/                     which registries are asked of the helper
 //!   scripts/                    the steps' scripts
 //!   s                           the job socket
-//! <memory>/keyferry-<random>/   0700: keys, registry configuration, service bindings
 //! ```
 //!
-//! What is secret lies in memory where the machine has a file system for it. HOME does not: such
-//! file systems are small and often refuse to execute what tools install below HOME.
+//! What is secret lies elsewhere, in memory: see [`Private`]. HOME does not: such file systems are
+//! small and often refuse to execute what tools install below HOME.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use keyferry_delivery::service_binding::Binding;
+use keyferry_domain::run::Isolation;
 use keyferry_domain::secret::SecretString;
 
 use crate::beneath;
 use crate::isolation::Boundary;
+use crate::private::{self, Private};
 use crate::settings::Settings;
 
 /// The names under which jobs find the helper.
 const HELPER_NAMES: &[&str] =
     &["git-credential-keyferry", "docker-credential-keyferry", "keyferry"];
+
+/// The folder of service bindings, below the private one.
+pub(crate) const BINDINGS: &str = "bindings";
 
 /// `sockaddr_un` has room for 108 bytes, the last of them NUL.
 const MAX_SOCKET_PATH_BYTES: usize = 107;
@@ -36,34 +42,37 @@ const MAX_SOCKET_PATH_BYTES: usize = 107;
 /// The folders of one job. Dropping it wipes them.
 pub(crate) struct Workspace {
     root: PathBuf,
-    /// In memory where there is such a place.
-    private: tempfile::TempDir,
+    private: Arc<Private>,
     helper: PathBuf,
     ca_bundle: Option<PathBuf>,
     extra_path: Vec<PathBuf>,
 }
 
 impl Workspace {
-    /// Makes the folders of a job called `name`.
-    pub(crate) fn create(settings: &Settings, name: &str) -> io::Result<Self> {
+    /// Makes the folders of a job called `name`, whose processes are kept apart in this way.
+    pub(crate) fn create(
+        settings: &Settings,
+        name: &str,
+        isolation: Isolation,
+    ) -> io::Result<Self> {
         let root = settings.work_folder.join(name);
         beneath::make_folder(&settings.work_folder)?;
         // What an earlier try of the same job left is of no use.
         beneath::wipe(&root)?;
-        let private = tempfile::Builder::new()
-            .prefix("keyferry-")
-            .tempdir_in(beneath::private_base(&settings.work_folder))?;
+        let private = Private::create(isolation, &settings.work_folder, &text(&root))?;
         let workspace = Self {
             root,
-            private,
+            private: Arc::new(private),
             helper: settings.helper_binary.clone(),
             ca_bundle: settings.ca_bundle.clone(),
             extra_path: settings.extra_path.clone(),
         };
-        for folder in ["workspace", "home", "tmp", "bin", "scripts"] {
+        for folder in ["workspace", "home", "tmp", "bin", "docker", "scripts"] {
             beneath::make_folder(&workspace.root.join(folder))?;
         }
-        beneath::make_folder(&workspace.bindings())?;
+        if let Some(folder) = workspace.private.folder() {
+            beneath::make_folder(&folder.join(BINDINGS))?;
+        }
         for helper in HELPER_NAMES {
             symlink(&settings.helper_binary, workspace.bin().join(helper))?;
         }
@@ -96,18 +105,28 @@ impl Workspace {
         self.root.join("s")
     }
 
-    /// Where secrets lie as files.
-    pub(crate) fn private(&self) -> &Path {
-        self.private.path()
+    /// Returns what tells this job's processes from all others.
+    pub(crate) fn mark(&self) -> String {
+        text(&self.root)
     }
 
-    pub(crate) fn bindings(&self) -> PathBuf {
-        self.private().join("bindings")
+    /// Where secrets lie as files.
+    pub(crate) fn private(&self) -> &Arc<Private> {
+        &self.private
+    }
+
+    /// Returns where the job's processes find a secret file.
+    pub(crate) fn private_path(&self, name: &str) -> PathBuf {
+        self.private.root().join(name)
+    }
+
+    fn bindings(&self) -> PathBuf {
+        self.private_path(BINDINGS)
     }
 
     /// Docker's configuration folder.
     pub(crate) fn docker(&self) -> PathBuf {
-        self.private().join("docker")
+        self.root.join("docker")
     }
 
     /// Returns where the job finds the helper under one of its names.
@@ -121,8 +140,10 @@ impl Workspace {
 
     /// Returns what the job's processes see of all this.
     pub(crate) fn boundary(&self) -> Boundary {
+        let mut writable = vec![self.root.clone()];
+        writable.extend(self.private.folder().map(Path::to_path_buf));
         Boundary {
-            writable: vec![self.root.clone(), self.private().to_path_buf()],
+            writable,
             readable: vec![self.bin(), self.root.join("scripts"), self.helper.clone()],
             temporary: self.temporary(),
         }
@@ -130,18 +151,25 @@ impl Workspace {
 
     /// Writes a service binding's folder.
     pub(crate) fn write_binding(&self, binding: &Binding) -> io::Result<()> {
-        let folder = self.bindings().join(&binding.name);
-        beneath::wipe(&folder)?;
-        beneath::make_folder(&folder)?;
+        let folder = Path::new(BINDINGS).join(&binding.name);
+        self.private.remove(&folder)?;
         for (name, bytes) in &binding.files {
-            beneath::write_file(&folder.join(name), bytes.expose())?;
+            self.private.write(&folder.join(name), bytes.expose())?;
         }
         Ok(())
     }
 
+    /// Takes all service bindings away: they are for the step that names their connections.
+    pub(crate) fn clear_bindings(&self) -> io::Result<()> {
+        self.private.remove(Path::new(BINDINGS))?;
+        match self.private.folder() {
+            Some(folder) => beneath::make_folder(&folder.join(BINDINGS)),
+            None => Ok(()),
+        }
+    }
+
     /// Writes which registries are asked of us, for Docker and for podman, buildah and skopeo.
     pub(crate) fn write_docker_configuration(&self, registries: &[String]) -> io::Result<()> {
-        beneath::make_folder(&self.docker())?;
         let text = keyferry_delivery::docker::config_file(registries);
         beneath::write_file(&self.docker().join("config.json"), text.as_bytes())
     }
@@ -187,17 +215,14 @@ impl Workspace {
 
 impl Drop for Workspace {
     fn drop(&mut self) {
-        // The private folder goes first and with its field; this one is next.
-        if let Err(error) = beneath::wipe(self.private.path()) {
-            tracing::warn!(%error, "a job's private folder could not be wiped");
-        }
         if let Err(error) = beneath::wipe(&self.root) {
             tracing::warn!(%error, "a job's folder could not be wiped");
         }
     }
 }
 
-/// Removes what jobs of an earlier life of this runner left, and makes the folder private.
+/// Removes what jobs of an earlier life of this runner left, and what killed runners of this user
+/// left in memory; makes the folder private.
 pub(crate) fn prepare(work_folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     beneath::make_folder(work_folder)?;
@@ -208,6 +233,7 @@ pub(crate) fn prepare(work_folder: &Path) -> io::Result<()> {
             beneath::wipe(&entry.path())?;
         }
     }
+    private::sweep(work_folder);
     Ok(())
 }
 

@@ -4,25 +4,30 @@
 //! changes and a repository's own configuration is never trusted for it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use keyferry_delivery::address::Address;
 use keyferry_delivery::socket::Refusal;
 use keyferry_delivery::ssh;
+use keyferry_domain::Timestamp;
 use keyferry_domain::connection::ConnectionId;
 use keyferry_domain::material::Material;
-use keyferry_domain::operation::Access;
+use keyferry_domain::operation::{Access, Operation};
 use keyferry_domain::secret::SecretString;
 
-use crate::beneath;
 use crate::job_socket::Desk;
+use crate::leases::{Held, is_fresh};
 use crate::workspace::{Workspace, text};
+
+/// OpenSSH's configuration, below the private folder.
+const SSH_CONFIG: &str = "ssh_config";
 
 /// Variables for every process of a job: our helper and no other, no prompts, no system settings.
 pub(crate) fn base_environment(
     workspace: &Workspace,
     helper: &str,
 ) -> BTreeMap<String, SecretString> {
-    let ssh_config = workspace.private().join("ssh_config");
+    let ssh_config = workspace.private_path(SSH_CONFIG);
     let entries = [
         // An empty one resets the list: whoever came before must not answer first.
         ("credential.helper".to_owned(), String::new()),
@@ -75,9 +80,17 @@ pub(crate) struct Snapshot {
     rewrites: BTreeMap<String, String>,
 }
 
+/// A key that lies as a file, and what it was given for.
+struct Key {
+    identity: ssh::Identity,
+    connection: ConnectionId,
+    operation: Operation,
+    expires_at: Timestamp,
+}
+
 /// The keys that a job holds as files, and the addresses that lead to them.
 pub(crate) struct GitAccess {
-    identities: Vec<ssh::Identity>,
+    keys: Vec<Key>,
     next: usize,
     /// `url.<new>.insteadOf = <endpoint>`, by endpoint.
     rewrites: BTreeMap<String, String>,
@@ -86,14 +99,21 @@ pub(crate) struct GitAccess {
 impl GitAccess {
     /// Starts without any key, and writes the configuration that says so.
     pub(crate) fn start(workspace: &Workspace) -> std::io::Result<Self> {
-        let access = Self { identities: Vec::new(), next: 1, rewrites: BTreeMap::new() };
+        let access = Self { keys: Vec::new(), next: 1, rewrites: BTreeMap::new() };
         access.write_configuration(workspace)?;
         Ok(access)
     }
 
+    /// Tells whether there is no key.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
     fn write_configuration(&self, workspace: &Workspace) -> std::io::Result<()> {
-        let text = ssh::config_file(&self.identities).map_err(std::io::Error::other)?;
-        beneath::write_file(&workspace.private().join("ssh_config"), text.as_bytes())
+        let identities: Vec<ssh::Identity> =
+            self.keys.iter().map(|key| key.identity.clone()).collect();
+        let text = ssh::config_file(&identities).map_err(std::io::Error::other)?;
+        workspace.private().write(Path::new(SSH_CONFIG), text.as_bytes())
     }
 
     /// Takes the lease for a repository, so that a refusal comes now and with its reason, and puts a
@@ -106,11 +126,7 @@ impl GitAccess {
         endpoint: &str,
         access: Access,
     ) -> Result<(), Refusal> {
-        let refuse = |message: String| Refusal {
-            code: "unusable_material".to_owned(),
-            message: format!("connection `{connection}`: {message}"),
-            hint: None,
-        };
+        let refuse = |message: String| unusable(connection, &message);
         let Some(known) = desk.connections().iter().find(|one| one.id == *connection) else {
             return Err(Refusal {
                 code: "connection_not_bound".to_owned(),
@@ -127,45 +143,102 @@ impl GitAccess {
         }
         let operation = known.git_operation(&asked, access);
         let held = desk.leases().get(connection, &operation).await?;
-        let Material::SshKey { username, private_key, known_hosts, url } = &held.material else {
-            return Ok(());
-        };
+        let Material::SshKey { url, .. } = &held.material else { return Ok(()) };
         let url = url.clone().unwrap_or_else(|| endpoint.to_owned());
         let (host, path) = split_ssh(&url).ok_or_else(|| {
             refuse("it has a key for SSH, and the address is not one of SSH".to_owned())
         })?;
+        let alias = self.add(workspace, connection, operation, &held, host)?;
+        self.rewrites.insert(endpoint.to_owned(), format!("ssh://{alias}/{path}"));
+        Ok(())
+    }
+
+    /// Takes the lease for everything below a connection's own SSH address, and leads the ways in
+    /// which people write that address to its key. Other connections are left alone.
+    pub(crate) async fn open_place(
+        &mut self,
+        workspace: &Workspace,
+        desk: &Desk,
+        connection: &ConnectionId,
+    ) -> Result<(), Refusal> {
+        let known = desk.connections().iter().find(|one| one.id == *connection);
+        let Some(own) = known.and_then(|one| one.address.clone()) else { return Ok(()) };
+        let Some((host, path)) = split_ssh(&format!("{own}/")) else { return Ok(()) };
+        let operation = Operation::Git { repository: None, access: Access::Write };
+        let held = desk.leases().get(connection, &operation).await?;
+        let Material::SshKey { username, .. } = &held.material else { return Ok(()) };
+        let username = username.clone();
+        let authority = host.authority();
+        let alias = self.add(workspace, connection, operation, &held, host)?;
+        let path = path.trim_end_matches('/');
+        let target = format!("ssh://{alias}/{path}");
+        let mut ways = vec![
+            format!("ssh://{authority}/{path}"),
+            format!("ssh://{username}@{authority}/{path}"),
+        ];
+        // The short form has no room for a port, and starts in the user's home where it is not a
+        // forge that answers.
+        if !authority.contains(':') {
+            ways.push(format!("{authority}:{path}"));
+            ways.push(format!("{username}@{authority}:{path}"));
+        }
+        self.rewrites.extend(ways.into_iter().map(|way| (way, target.clone())));
+        Ok(())
+    }
+
+    /// Writes a key and how to use it; returns the name that stands for its host.
+    fn add(
+        &mut self,
+        workspace: &Workspace,
+        connection: &ConnectionId,
+        operation: Operation,
+        held: &Held,
+        host: Address,
+    ) -> Result<String, Refusal> {
+        let Material::SshKey { username, .. } = &held.material else {
+            return Err(unusable(connection, "it has no key for SSH"));
+        };
         let alias = format!("keyferry-{}", self.next);
         self.next += 1;
-        let key_path = workspace.private().join(format!("{alias}.key"));
-        let known_hosts_path = workspace.private().join(format!("{alias}.hosts"));
-        let key = SecretString::from(
-            ssh::key_file(private_key.expose())
-                .map_err(|error| refuse(format!("failed to {error}")))?,
-        );
-        let hosts = ssh::known_hosts_file(known_hosts)
-            .map_err(|error| refuse(format!("failed to {error}")))?;
-        let write = |path, bytes: &[u8]| {
-            beneath::write_file(path, bytes)
-                .map_err(|error| refuse(format!("failed to write a file: {error}")))
-        };
-        write(&key_path, key.expose().as_bytes())?;
-        write(&known_hosts_path, hosts.as_bytes())?;
+        write_key(workspace, connection, &alias, &held.material)?;
         let identity = ssh::Identity {
             alias: alias.clone(),
             host,
             username: username.clone(),
-            key_path: text(&key_path),
-            known_hosts_path: text(&known_hosts_path),
+            key_path: text(&workspace.private_path(&key_name(&alias))),
+            known_hosts_path: text(&workspace.private_path(&hosts_name(&alias))),
         };
-        self.identities.push(identity);
-        self.rewrites.insert(endpoint.to_owned(), format!("ssh://{alias}/{path}"));
-        self.write_configuration(workspace)
-            .map_err(|error| refuse(format!("failed to write SSH's configuration: {error}")))
+        let connection = connection.clone();
+        let expires_at = held.expires_at;
+        self.keys.push(Key { identity, connection, operation, expires_at });
+        self.write_configuration(workspace).map_err(|error| {
+            let id = &self.keys[self.keys.len() - 1].connection;
+            unusable(id, &format!("failed to write SSH's configuration: {error}"))
+        })?;
+        Ok(alias)
+    }
+
+    /// Asks again for keys that are about to end. Returns why those that could not be had were
+    /// refused; they stay as they are.
+    pub(crate) async fn refresh(&mut self, workspace: &Workspace, desk: &Desk) -> Vec<Refusal> {
+        let mut refusals = Vec::new();
+        for key in self.keys.iter_mut().filter(|key| !is_fresh(key.expires_at)) {
+            let renewed = match desk.leases().get(&key.connection, &key.operation).await {
+                Ok(held) => {
+                    let alias = &key.identity.alias;
+                    key.expires_at = held.expires_at;
+                    write_key(workspace, &key.connection, alias, &held.material)
+                }
+                Err(refusal) => Err(refusal),
+            };
+            refusals.extend(renewed.err());
+        }
+        refusals
     }
 
     /// Remembers which keys there are, before a step that gets more.
     pub(crate) fn snapshot(&self) -> Snapshot {
-        Snapshot { count: self.identities.len(), rewrites: self.rewrites.clone() }
+        Snapshot { count: self.keys.len(), rewrites: self.rewrites.clone() }
     }
 
     /// Takes away the keys that came since then: the right to push ends with the step that needed it.
@@ -174,11 +247,12 @@ impl GitAccess {
         workspace: &Workspace,
         snapshot: Snapshot,
     ) -> std::io::Result<()> {
-        if self.identities.len() == snapshot.count {
+        if self.keys.len() == snapshot.count {
             return Ok(());
         }
-        for identity in self.identities.split_off(snapshot.count) {
-            std::fs::remove_file(&identity.key_path)?;
+        for key in self.keys.split_off(snapshot.count) {
+            workspace.private().remove(Path::new(&key_name(&key.identity.alias)))?;
+            workspace.private().remove(Path::new(&hosts_name(&key.identity.alias)))?;
         }
         self.rewrites = snapshot.rewrites;
         self.write_configuration(workspace)
@@ -193,6 +267,48 @@ impl GitAccess {
             .collect();
         extend_configuration(environment, &entries);
     }
+}
+
+fn key_name(alias: &str) -> String {
+    format!("{alias}.key")
+}
+
+fn hosts_name(alias: &str) -> String {
+    format!("{alias}.hosts")
+}
+
+fn unusable(connection: &ConnectionId, message: &str) -> Refusal {
+    Refusal {
+        code: "unusable_material".to_owned(),
+        message: format!("connection `{connection}`: {message}"),
+        hint: None,
+    }
+}
+
+/// Writes a key and the host keys to accept with it.
+fn write_key(
+    workspace: &Workspace,
+    connection: &ConnectionId,
+    alias: &str,
+    material: &Material,
+) -> Result<(), Refusal> {
+    let Material::SshKey { private_key, known_hosts, .. } = material else {
+        return Err(unusable(connection, "it has no key for SSH any more"));
+    };
+    let failed =
+        |error: &dyn std::fmt::Display| unusable(connection, &format!("failed to {error}"));
+    let key =
+        SecretString::from(ssh::key_file(private_key.expose()).map_err(|error| failed(&error))?);
+    let hosts = ssh::known_hosts_file(known_hosts).map_err(|error| failed(&error))?;
+    for (name, content) in
+        [(key_name(alias), key.expose().as_bytes()), (hosts_name(alias), hosts.as_bytes())]
+    {
+        workspace
+            .private()
+            .write(Path::new(&name), content)
+            .map_err(|error| failed(&format!("write a file: {error}")))?;
+    }
+    Ok(())
 }
 
 /// Reads a repository's address: a URL, or `git@host:path`.

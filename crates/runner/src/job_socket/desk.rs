@@ -2,7 +2,7 @@
 //!
 //! A connection answers only for its own host, port and path; the most specific one wins, and two
 //! that are equally specific are refused rather than guessed. Never asks for more than the question
-//! needs: see [`Desk::grant`].
+//! needs: see [`Desk::name`].
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,29 +38,23 @@ impl Connection {
     }
 }
 
-/// What the step at hand may do, beyond what the job may do.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Grant {
-    /// The step's names for connections.
-    pub(crate) names: BTreeMap<String, ConnectionId>,
-}
-
 /// Answers the questions of one job's helpers.
 pub(crate) struct Desk {
     leases: Arc<Leases>,
     connections: Vec<Connection>,
-    grant: Mutex<Grant>,
+    /// The names that the step at hand has for connections.
+    names: Mutex<BTreeMap<String, ConnectionId>>,
 }
 
 impl Desk {
     pub(crate) fn new(leases: Arc<Leases>, connections: Vec<Connection>) -> Self {
-        Self { leases, connections, grant: Mutex::default() }
+        Self { leases, connections, names: Mutex::default() }
     }
 
     /// Sets the names of the step at hand. A connection that the step names may be written with;
     /// any other is for reading, since Git does not say whether it fetches or pushes.
-    pub(crate) fn grant(&self, names: BTreeMap<String, ConnectionId>) {
-        self.grant.lock().unwrap_or_else(PoisonError::into_inner).names = names;
+    pub(crate) fn name(&self, names: BTreeMap<String, ConnectionId>) {
+        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = names;
     }
 
     pub(crate) fn connections(&self) -> &[Connection] {
@@ -156,8 +150,8 @@ impl Desk {
     }
 
     fn find_named(&self, name: &str) -> Option<ConnectionId> {
-        let grant = self.grant.lock().unwrap_or_else(PoisonError::into_inner);
-        grant.names.get(name).cloned().or_else(|| {
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.get(name).cloned().or_else(|| {
             self.connections.iter().find(|one| one.id.as_str() == name).map(|one| one.id.clone())
         })
     }
@@ -168,12 +162,8 @@ impl Desk {
     }
 
     fn access_to(&self, connection: &ConnectionId) -> Access {
-        let grant = self.grant.lock().unwrap_or_else(PoisonError::into_inner);
-        if grant.names.values().any(|named| named == connection) {
-            Access::Write
-        } else {
-            Access::Read
-        }
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.values().any(|named| named == connection) { Access::Write } else { Access::Read }
     }
 
     fn most_specific(

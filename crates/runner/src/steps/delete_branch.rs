@@ -1,10 +1,11 @@
 //! `DeleteBranch`: deletes a branch at the server, only if it stands where it should.
 
 use keyferry_api::repositories as wire;
+use keyferry_domain::connection::ConnectionId;
 use keyferry_pipeline::plan::SourcePlan;
 use keyferry_pipeline::steps::DeleteBranch;
 
-use super::{StepError, abilities, check_name, open_for_writing, repository_of};
+use super::{StepError, abilities, check_name, open_for_writing, repository_of, service};
 use crate::git::Pushed;
 use crate::job::JobContext;
 
@@ -48,14 +49,39 @@ pub(super) async fn delete(
             branch: branch.to_owned(),
             expected_commit: expected.map(str::to_owned),
         };
-        job.client
-            .delete_branch(&job.organization, &connection, &query)
-            .await
-            .map_err(|error| StepError::Failed(format!("`{branch}` was not deleted: {error}")))?;
+        delete_at_service(job, &connection, &query).await?;
     } else {
         delete_by_git(job, source, branch, expected).await?;
     }
     job.log.line(&format!("deleted the branch {branch}")).await;
+    Ok(())
+}
+
+/// Deletes by the service's call.
+async fn delete_at_service(
+    job: &JobContext,
+    connection: &ConnectionId,
+    query: &wire::DeleteBranch,
+) -> Result<(), StepError> {
+    let client = service::client(job);
+    let mut was_lost = false;
+    for calls in 1.. {
+        let call = client.delete_branch(&job.organization, connection, query);
+        let Err(error) = service::unless_stopped(job, call).await? else { break };
+        let is_missing = error
+            .problem()
+            .is_some_and(|problem| problem.status == 404 && problem.code == "not_found_at_service");
+        if was_lost && is_missing {
+            // The call before has done it, and only its answer got lost.
+            break;
+        }
+        if calls >= service::CALLS || !service::can_repeat(&error) {
+            let reason = service::reason(&error);
+            return Err(StepError::Failed(format!("`{}` was not deleted: {reason}", query.branch)));
+        }
+        was_lost |= service::is_lost(&error);
+        service::pause(job, calls).await?;
+    }
     Ok(())
 }
 

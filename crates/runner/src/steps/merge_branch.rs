@@ -8,7 +8,9 @@ use keyferry_api::repositories as wire;
 use keyferry_pipeline::plan::SourcePlan;
 use keyferry_pipeline::steps::{MergeBranch, MergeStrategy};
 
-use super::{StepError, abilities, check_name, delete_branch, open_for_writing, repository_of};
+use super::{
+    StepError, abilities, check_name, delete_branch, open_for_writing, repository_of, service,
+};
 use crate::git::{Bare, GitError, Pushed, last_line};
 use crate::job::JobContext;
 
@@ -58,11 +60,52 @@ async fn merge_at_service(
     merge: &Merge<'_>,
 ) -> Result<Option<String>, StepError> {
     let Some((connection, repository)) = repository_of(job, source) else { return Ok(None) };
-    // What is merged is what we looked at: the service refuses when the branch moved.
     let bare = open_for_writing(job, source).await?;
-    let tip = tip_of(&bare, merge.from).await?;
-    let body = wire::MergeBranch {
-        repository,
+    let client = service::client(job);
+    let mut was_lost = false;
+    for calls in 1.. {
+        // What is merged is what we looked at: the service refuses when the branch moved.
+        let tip = tip_of(&bare, merge.from).await?;
+        if was_lost && let Some(commit) = merged_before(&bare, merge).await? {
+            job.log.line(&merged_line(merge, &commit)).await;
+            return Ok(Some(tip));
+        }
+        let body = request(merge, &repository, &tip);
+        let call = client.merge_branch(&job.organization, &connection, &body);
+        let error = match service::unless_stopped(job, call).await? {
+            Ok(answer) => {
+                let line = match answer.commit {
+                    Some(commit) => merged_line(merge, &commit),
+                    None => nothing_to_do(merge),
+                };
+                job.log.line(&line).await;
+                return Ok(Some(tip));
+            }
+            Err(error) => error,
+        };
+        let code = error.problem().map(|problem| problem.code.as_str());
+        if code == Some("merge_conflict") {
+            // The service may not say where; Git does, and nothing is pushed.
+            try_merge(&bare, merge, false).await?;
+        }
+        let has_moved = code == Some("branch_moved");
+        if calls >= service::CALLS || !(has_moved || service::can_repeat(&error)) {
+            return Err(StepError::Failed(format!(
+                "`{}` was not merged into `{}`: {}",
+                merge.from,
+                merge.into,
+                service::reason(&error)
+            )));
+        }
+        was_lost |= service::is_lost(&error);
+        service::pause(job, calls).await?;
+    }
+    Ok(None)
+}
+
+fn request(merge: &Merge<'_>, repository: &str, tip: &str) -> wire::MergeBranch {
+    wire::MergeBranch {
+        repository: repository.to_owned(),
         from: merge.from.to_owned(),
         into: merge.into.to_owned(),
         strategy: Some(match merge.strategy {
@@ -71,29 +114,25 @@ async fn merge_at_service(
             MergeStrategy::Squash => wire::MergeStrategy::Squash,
         }),
         message: merge.message.clone(),
-        expected_commit: Some(tip.clone()),
-    };
-    match job.client.merge_branch(&job.organization, &connection, &body).await {
-        Ok(answer) => {
-            let line = match answer.commit {
-                Some(commit) => format!("merged {} into {} at {commit}", merge.from, merge.into),
-                None => nothing_to_do(merge),
-            };
-            job.log.line(&line).await;
-            Ok(Some(tip))
-        }
-        Err(error) => {
-            let Some(problem) = error.problem() else {
-                return Err(StepError::Failed(format!("failed to {error}")));
-            };
-            if problem.status == 409 && problem.code.contains("conflict") {
-                // The service does not say where; Git does, and nothing is pushed.
-                try_merge(&bare, merge, false).await?;
-            }
-            let hint = problem.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
-            Err(StepError::Failed(format!("{} ({}{hint})", problem.detail, problem.code)))
-        }
+        expected_commit: Some(tip.to_owned()),
     }
+}
+
+fn merged_line(merge: &Merge<'_>, commit: &str) -> String {
+    format!("merged {} into {} at {commit}", merge.from, merge.into)
+}
+
+/// Returns where `into` is when it has everything of `from`: as a commit, or by a squash.
+async fn merged_before(bare: &Bare<'_>, merge: &Merge<'_>) -> Result<Option<String>, StepError> {
+    let (from, into) = fetch_both(bare, merge).await?;
+    let mut is_merged = is_ancestor(bare, &from, &into).await?;
+    if !is_merged && merge.strategy == MergeStrategy::Squash {
+        let merged =
+            bare.run(&["merge-tree", "--write-tree", "--no-messages", &into, &from]).await?;
+        let tree = bare.output(&["rev-parse", "--verify", &format!("{into}^{{tree}}")]).await?;
+        is_merged = merged.code == 0 && String::from_utf8_lossy(&merged.stdout).trim() == tree;
+    }
+    Ok(is_merged.then_some(into))
 }
 
 async fn merge_by_git(
@@ -105,9 +144,7 @@ async fn merge_by_git(
     for _ in 0..TRIES {
         match try_merge(&bare, merge, true).await? {
             Tried::Merged { commit, tip } => {
-                job.log
-                    .line(&format!("merged {} into {} at {commit}", merge.from, merge.into))
-                    .await;
+                job.log.line(&merged_line(merge, &commit)).await;
                 return Ok(tip);
             }
             Tried::Nothing { tip } => {
@@ -148,8 +185,8 @@ fn no_branch(bare: &Bare<'_>, branch: &str) -> StepError {
     StepError::Failed(format!("there is no branch `{branch}` in `{}`", bare.endpoint))
 }
 
-/// One try: fetch, merge in memory, push.
-async fn try_merge(bare: &Bare<'_>, merge: &Merge<'_>, push: bool) -> Result<Tried, StepError> {
+/// Fetches both branches without their files; returns the commits that they are at.
+async fn fetch_both(bare: &Bare<'_>, merge: &Merge<'_>) -> Result<(String, String), StepError> {
     let fetch_from = format!("+refs/heads/{}:refs/keyferry/from", merge.from);
     let fetch_into = format!("+refs/heads/{}:refs/keyferry/into", merge.into);
     let fetched = bare
@@ -174,6 +211,12 @@ async fn try_merge(bare: &Bare<'_>, merge: &Merge<'_>, push: bool) -> Result<Tri
     fetched?;
     let from = bare.output(&["rev-parse", "--verify", "refs/keyferry/from^{commit}"]).await?;
     let into = bare.output(&["rev-parse", "--verify", "refs/keyferry/into^{commit}"]).await?;
+    Ok((from, into))
+}
+
+/// One try: fetch, merge in memory, push.
+async fn try_merge(bare: &Bare<'_>, merge: &Merge<'_>, push: bool) -> Result<Tried, StepError> {
+    let (from, into) = fetch_both(bare, merge).await?;
     if is_ancestor(bare, &from, &into).await? {
         return Ok(Tried::Nothing { tip: from });
     }

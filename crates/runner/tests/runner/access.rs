@@ -6,8 +6,10 @@ use keyferry_api::leases::LeaseMaterial;
 use keyferry_domain::operation::{Access, Operation};
 use keyferry_domain::run::JobState;
 use keyferry_domain::secret::SecretString;
+use keyferry_testkit::peers::registry::{self, Registry};
+use keyferry_testkit::{images, require};
 
-use crate::server::{Server, assert_succeeded, run_one, script};
+use crate::server::{Running, Server, assert_succeeded, run_one, script};
 
 const REGISTRY: (&str, &str, &str) = ("images", "private_docker_registry", "r.example.com:5000");
 
@@ -163,4 +165,64 @@ async fn nothing_secret_stays_on_the_machine() {
         !std::path::Path::new(root).exists()
             && !std::path::Path::new("/tmp/keyferry-copy-of-bindings").exists()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_about_to_end_is_not_handed_out_again() {
+    let server = Server::start().await;
+    server.give("images", "bob", "hunter2-hunter2");
+    // Less than a minute: whoever gets it could not use it for long.
+    server.set_lease_seconds(59);
+    let yaml = script("for i in 1 2 3; do keyferry ask images >/dev/null && echo got; done");
+    let (finished, log) = run_one(&server, &yaml, &[REGISTRY]).await;
+    assert_succeeded(&finished, &log);
+    assert_eq!(log.matches("got\n").count(), 3, "{log}");
+    server.seen("01", |seen| assert_eq!(seen.leases.len(), 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_go_to_a_real_registry_and_no_password_lies_around() {
+    const PASSWORD: &str = "correct-horse-battery";
+    if !(require(registry::PROGRAMS) && require(images::PROGRAMS)) {
+        return;
+    }
+    let registry = Registry::start(PASSWORD).unwrap();
+    let host = registry.host();
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("image");
+    images::write_image(&image).unwrap();
+    let run = format!(
+        "skopeo copy --quiet --dest-tls-verify=false oci:{}:latest docker://{host}/team/app:1\n         skopeo list-tags --tls-verify=false docker://{host}/team/app\n         skopeo inspect --tls-verify=false --format '{{{{.Digest}}}}' docker://{host}/team/app:1\n         cat $DOCKER_CONFIG/config.json; grep -r battery $HOME $DOCKER_CONFIG && exit 3; echo finished",
+        image.display()
+    );
+    let script: String = run.lines().map(|line| format!("                {line}\n")).collect();
+    let yaml = format!(
+        "stages:\n  s:\n    jobs:\n      j:\n        steps:\n          login:\n            step: DockerLogin\n            with: {{serviceConnection: images, dockerRepository: {host}}}\n          push:\n            step: Command\n            with:\n              run: |\n{script}"
+    );
+    for (password, isolated) in [(PASSWORD, true), (PASSWORD, false), ("stale-password", true)] {
+        let server = Server::start().await;
+        server.give("images", registry::USER, password);
+        let job = server.queue(&yaml, &[("images", "private_docker_registry", &host)]);
+        let runner = Running::start(&server, |settings| {
+            settings.visible_paths = vec![image.clone()];
+            settings.use_namespaces = isolated;
+        });
+        let finished = server.wait_for_end(&job).await;
+        let log = server.log(&job);
+        assert!(!log.contains(password), "{log}");
+        if password == PASSWORD {
+            assert_succeeded(&finished, &log);
+            assert!(log.contains("\"1\"") && log.contains("sha256:"), "{log}");
+            assert!(log.contains("finished") && log.contains("credHelpers"), "{log}");
+            server.seen(&job, |seen| assert_eq!(seen.leases.len(), 1));
+        } else {
+            assert_eq!(finished.state, JobState::Failed, "{log}");
+            assert!(
+                log.contains("unauthorized") || log.contains("authentication required"),
+                "{log}"
+            );
+        }
+        runner.shut_down();
+        runner.ended().await.unwrap();
+    }
 }

@@ -5,7 +5,12 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use keyferry_api::leases::LeaseMaterial;
+use keyferry_domain::operation::{Access, Operation};
+use keyferry_domain::secret::SecretString;
 use keyferry_runner::exec::{Exec, ExecError, exec};
+use keyferry_testkit::peers::git_ssh::{self, GitSsh, KeyPair};
+use keyferry_testkit::require;
 
 use crate::server::{Server, helper_binary};
 
@@ -90,4 +95,60 @@ async fn a_program_that_is_not_there_ends_the_workload_too() {
     let (outcome, _) = run(&server, request).await;
     assert!(matches!(outcome, Err(ExecError::Start { .. })));
     assert_eq!(server.workloads_ended(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_gets_a_key_for_ssh_and_no_token_of_the_caller() {
+    if !require(git_ssh::PROGRAMS) {
+        return;
+    }
+    let git = GitSsh::start().unwrap();
+    let url = git.create_repository("team/app").unwrap();
+    let keys = tempfile::tempdir().unwrap();
+    let key = KeyPair::generate(keys.path(), "workload").unwrap();
+    git.authorize(&key.public_line().unwrap()).unwrap();
+    let server = Server::start().await;
+    server.place("code", "git", &format!("ssh://127.0.0.1:{}/team", git.port()));
+    let material = |known_hosts: String| LeaseMaterial::SshKey {
+        username: git.user().to_owned(),
+        private_key: SecretString::from(key.private_text().unwrap()).into(),
+        known_hosts,
+        url: None,
+    };
+    let clones = tempfile::tempdir().unwrap();
+    let short = url.replace(&format!("{}@", git.user()), "");
+    let script = format!(
+        "test -z \"${{KEYFERRY_TOKEN+set}}\" || exit 3
+         cd {folder}
+         git clone -q {url} long || exit 4
+         git clone -q {short} short || exit 5
+         cd long && git push -q origin HEAD:refs/heads/by-exec || exit 6
+         grep -r keyferry .git && exit 7
+         exit 0",
+        folder = clones.path().display(),
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let ask = || {
+        let mut request = request(folder.path(), &script);
+        request.connections = BTreeMap::from([("code".to_owned(), "code".parse().unwrap())]);
+        request.env.insert("KEYFERRY_TOKEN".to_owned(), String::new());
+        request
+    };
+    server.give_material("code", material(git.known_hosts_line().unwrap()));
+    let (outcome, refusals) = run(&server, ask()).await;
+    assert_eq!((outcome.unwrap(), refusals), (0, vec![]));
+    assert!(git.tip("team/app", "by-exec").unwrap().is_some());
+    server.seen("99", |seen| {
+        assert_eq!(seen.leases, [Operation::Git { repository: None, access: Access::Write }]);
+    });
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "something is left");
+
+    // A server with another key than the connection's is not talked to.
+    let other = KeyPair::generate(keys.path(), "other").unwrap().public_line().unwrap();
+    let words: Vec<&str> = other.split(' ').collect();
+    let wrong = format!("[127.0.0.1]:{} {} {}\n", git.port(), words[0], words[1]);
+    server.give_material("code", material(wrong));
+    std::fs::remove_dir_all(clones.path().join("long")).unwrap();
+    let (outcome, _) = run(&server, ask()).await;
+    assert_eq!(outcome.unwrap(), 4);
 }

@@ -10,7 +10,7 @@ use keyferry_testkit::peers::git_http::{self, GitHttp};
 use keyferry_testkit::peers::git_ssh::{self, GitSsh, KeyPair};
 use keyferry_testkit::require;
 
-use crate::server::{Server, assert_succeeded, run_one};
+use crate::server::{Running, Server, assert_succeeded, run_one};
 
 const PASSWORD: &str = "correct-horse-battery";
 
@@ -331,4 +331,87 @@ async fn a_key_opens_a_repository_over_ssh_and_lies_outside_the_checkout() {
     assert_eq!(finished.state, JobState::Failed);
     let reason = finished.reason.unwrap();
     assert!(reason.to_lowercase().contains("host key"), "{reason}");
+}
+
+fn ssh_material(git: &GitSsh, key: &KeyPair, url: Option<String>) -> LeaseMaterial {
+    LeaseMaterial::SshKey {
+        username: git.user().to_owned(),
+        private_key: SecretString::from(key.private_text().unwrap()).into(),
+        known_hosts: git.known_hosts_line().unwrap(),
+        url,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deploy_key_stands_in_for_an_address_of_http() {
+    if !require(git_ssh::PROGRAMS) {
+        return;
+    }
+    let git = GitSsh::start().unwrap();
+    let url = git.create_repository("team/app").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let key = KeyPair::generate(folder.path(), "deploy").unwrap();
+    git.authorize(&key.public_line().unwrap()).unwrap();
+    let server = Server::start().await;
+    server.give_material("code", ssh_material(&git, &key, Some(url)));
+    // Nobody answers at this address; all of it has to go to the key's.
+    let endpoint = "https://git.example.invalid/team/app";
+    let connections = [("code", "git", "https://git.example.invalid")];
+    let before = git.tip("team/app", "main").unwrap();
+    let steps = step(
+        "show",
+        "Command",
+        "{run: 'git fetch -q && echo fetched; git remote -v; git config --get-all remote.origin.url'}",
+    ) + &step(
+        "push",
+        "Command",
+        "{connections: {code: code}, run: 'git push -q origin HEAD:refs/heads/by-command && echo pushed'}",
+    ) + &step("merge", "MergeBranch", "{from: feature/login, into: main}");
+    let (finished, log) = run_one(&server, &pipeline(endpoint, &steps), &connections).await;
+    assert_succeeded(&finished, &log);
+    assert!(log.contains("fetched") && log.contains("pushed"), "{log}");
+    // What the checkout remembers is the address that people know, and no path to a key.
+    assert!(log.contains(&format!("\n{endpoint}\n")), "{log}");
+    assert_ne!(git.tip("team/app", "main").unwrap(), before);
+    assert_eq!(git.tip("team/app", "by-command").unwrap(), before);
+    server.seen("01", |seen| {
+        let writes = seen.leases.iter().filter(|one| **one == git_operation(Access::Write));
+        assert_eq!((writes.count(), seen.leases.len()), (1, 2));
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_about_to_end_is_replaced_before_the_next_step() {
+    if !require(git_ssh::PROGRAMS) {
+        return;
+    }
+    let git = GitSsh::start().unwrap();
+    let url = git.create_repository("team/app").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let first = KeyPair::generate(folder.path(), "first").unwrap();
+    git.authorize(&first.public_line().unwrap()).unwrap();
+    let server = Server::start().await;
+    server.set_lease_seconds(30);
+    server.give_material("code", ssh_material(&git, &first, None));
+    let address = format!("ssh://127.0.0.1:{}", git.port());
+    let steps =
+        step("wait", "Command", "{run: 'echo waiting; until [ -e /tmp/go ]; do sleep 0.05; done'}")
+            + &step("fetch", "Command", "{run: 'git fetch -q && echo fetched'}");
+    let job = server.queue(&pipeline(&url, &steps), &[("code", "git", &address)]);
+    let runner = Running::start(&server, |_| ());
+    server.wait_for_log(&job, "waiting").await;
+    // The first key ends, as its lease does; the second one is what a new lease has.
+    git.revoke_all().unwrap();
+    let second = KeyPair::generate(folder.path(), "second").unwrap();
+    git.authorize(&second.public_line().unwrap()).unwrap();
+    server.give_material("code", ssh_material(&git, &second, None));
+    server.set_lease_seconds(3_600);
+    let own = runner.leftovers().into_iter().find(|path| path.join("tmp").is_dir()).unwrap();
+    std::fs::write(own.join("tmp/go"), "").unwrap();
+    let finished = server.wait_for_end(&job).await;
+    let log = server.log(&job);
+    assert_succeeded(&finished, &log);
+    assert!(log.contains("fetched"), "{log}");
+    // The check-out, the step that waits, and the step after it.
+    server.seen(&job, |seen| assert_eq!(seen.leases.len(), 3));
 }

@@ -6,5 +6,7 @@ mod access;
 mod apart;
 mod exec;
 mod git;
+mod killed;
 mod life;
 mod server;
+mod service;

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use axum::extract::{Json, Request, State};
+use axum::extract::{Json, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
@@ -14,6 +14,7 @@ use axum::routing::{delete, post, put};
 use keyferry_api::client::Client;
 use keyferry_api::leases::{IssueLease, LeaseIssued, LeaseMaterial};
 use keyferry_api::problem::Problem;
+use keyferry_api::repositories::{DeleteBranch, MergeBranch};
 use keyferry_api::runner::{
     AppendLog, ClaimedJob, FinishJob, HeartbeatAnswer, JobConnection, UpdateStep,
 };
@@ -50,7 +51,15 @@ struct Inner {
     gone: AtomicBool,
     claims: AtomicUsize,
     workloads_ended: AtomicUsize,
+    lease_seconds: AtomicU64,
+    places: Mutex<BTreeMap<String, (String, String)>>,
+    merge: Mutex<Option<Handler<MergeBranch>>>,
+    deletion: Mutex<Option<Handler<DeleteBranch>>>,
+    loses_finish: AtomicBool,
+    finish_calls: AtomicUsize,
 }
+
+type Handler<T> = Box<dyn FnMut(T) -> Response + Send>;
 
 /// The stand-in. Each job has its own token, `<JOB_TOKEN><number>`.
 #[derive(Clone)]
@@ -61,7 +70,7 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start() -> Self {
-        let inner = Arc::new(Inner::default());
+        let inner = Arc::new(Inner { lease_seconds: 3_600.into(), ..Inner::default() });
         let app = axum::Router::new()
             .route("/api/v1/runner/claim", post(claim))
             .route("/api/v1/runner/job/heartbeat", post(heartbeat))
@@ -70,6 +79,14 @@ impl Server {
             .route("/api/v1/runner/job/finish", post(finish))
             .route("/api/v1/organizations/{organization}/leases", post(issue))
             .route("/api/v1/organizations/{organization}/workloads", post(start_workload))
+            .route(
+                "/api/v1/organizations/{organization}/connections/{connection}/merges",
+                post(merge),
+            )
+            .route(
+                "/api/v1/organizations/{organization}/connections/{connection}/branches",
+                delete(delete_branch),
+            )
             .route(
                 "/api/v1/organizations/{organization}/workloads/{workload}",
                 delete(end_workload),
@@ -93,6 +110,41 @@ impl Server {
 
     pub(crate) fn give_material(&self, connection: &str, material: LeaseMaterial) {
         self.inner.materials.lock().unwrap().insert(connection.to_owned(), material);
+    }
+
+    /// How long leases live from now on.
+    pub(crate) fn set_lease_seconds(&self, seconds: u64) {
+        self.inner.lease_seconds.store(seconds, Ordering::SeqCst);
+    }
+
+    /// What a workload's connection is, and where.
+    pub(crate) fn place(&self, connection: &str, kind: &str, address: &str) {
+        let place = (kind.to_owned(), address.to_owned());
+        self.inner.places.lock().unwrap().insert(connection.to_owned(), place);
+    }
+
+    pub(crate) fn on_merge(&self, handler: impl FnMut(MergeBranch) -> Response + Send + 'static) {
+        *self.inner.merge.lock().unwrap() = Some(Box::new(handler));
+    }
+
+    pub(crate) fn on_deletion(
+        &self,
+        handler: impl FnMut(DeleteBranch) -> Response + Send + 'static,
+    ) {
+        *self.inner.deletion.lock().unwrap() = Some(Box::new(handler));
+    }
+
+    /// Ends the next job, but the answer to that does not arrive.
+    pub(crate) fn lose_finish(&self) {
+        self.inner.loses_finish.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn finish_calls(&self) -> usize {
+        self.inner.finish_calls.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     pub(crate) fn set_away(&self, is_away: bool) {
@@ -130,8 +182,8 @@ impl Server {
                     connection_id: id.parse::<ConnectionId>().unwrap(),
                     connection_type: (*kind).to_owned(),
                     address: (!address.is_empty()).then(|| (*address).to_owned()),
-                    can_merge: false,
-                    can_delete_branches: false,
+                    can_merge: *kind == "gitea",
+                    can_delete_branches: *kind == "gitea",
                 })
                 .collect(),
         });
@@ -258,7 +310,7 @@ pub(crate) fn helper_binary() -> PathBuf {
 
 type Shared = State<Arc<Inner>>;
 
-fn problem(status: StatusCode, code: &str, detail: &str) -> Response {
+pub(crate) fn problem(status: StatusCode, code: &str, detail: &str) -> Response {
     let body = Problem {
         kind: format!("/docs/errors#{code}"),
         title: "x".to_owned(),
@@ -329,27 +381,48 @@ async fn step(
     StatusCode::NO_CONTENT
 }
 
-async fn finish(
-    State(inner): Shared,
-    headers: HeaderMap,
-    Json(body): Json<FinishJob>,
-) -> StatusCode {
-    with_job(&inner, &headers, |seen| {
-        assert!(seen.finished.is_none(), "a job ends once");
-        seen.finished = Some(body);
-    });
-    StatusCode::NO_CONTENT
+async fn finish(State(inner): Shared, headers: HeaderMap, Json(body): Json<FinishJob>) -> Response {
+    inner.finish_calls.fetch_add(1, Ordering::SeqCst);
+    let is_lost = inner.loses_finish.load(Ordering::SeqCst);
+    let is_over = with_job(&inner, &headers, |seen| seen.finished.is_some());
+    if is_over {
+        assert!(is_lost, "a job ends once");
+        return problem(StatusCode::UNAUTHORIZED, "unauthenticated", "the job is over");
+    }
+    with_job(&inner, &headers, |seen| seen.finished = Some(body));
+    if is_lost { lost() } else { StatusCode::NO_CONTENT.into_response() }
 }
 
-/// Starts a workload, whose token is that of job 99; each connection is for `<id>.example.com`.
-async fn start_workload(Json(body): Json<CreateWorkload>) -> Json<WorkloadCreated> {
+/// What a proxy says when the server behind it goes away in the middle of a call.
+pub(crate) fn lost() -> Response {
+    (StatusCode::BAD_GATEWAY, "bad gateway").into_response()
+}
+
+async fn merge(State(inner): Shared, Json(body): Json<MergeBranch>) -> Response {
+    let mut handler = inner.merge.lock().unwrap();
+    handler.as_mut().expect("a merge that was not expected")(body)
+}
+
+async fn delete_branch(State(inner): Shared, Query(query): Query<DeleteBranch>) -> Response {
+    let mut handler = inner.deletion.lock().unwrap();
+    handler.as_mut().expect("a deletion that was not expected")(query)
+}
+
+/// Starts a workload, whose token is that of job 99; each connection that was not given a place is a
+/// registry at `<id>.example.com`.
+async fn start_workload(
+    State(inner): Shared,
+    Json(body): Json<CreateWorkload>,
+) -> Json<WorkloadCreated> {
     let connections = body
         .connections
         .into_iter()
-        .map(|id| WorkloadConnection {
-            address: Some(format!("{id}.example.com")),
-            connection_type: "private_docker_registry".to_owned(),
-            connection_id: id,
+        .map(|id| {
+            let place = inner.places.lock().unwrap().get(id.as_str()).cloned();
+            let (kind, address) = place.unwrap_or_else(|| {
+                ("private_docker_registry".to_owned(), format!("{id}.example.com"))
+            });
+            WorkloadConnection { address: Some(address), connection_type: kind, connection_id: id }
         })
         .collect();
     Json(WorkloadCreated {
@@ -378,7 +451,9 @@ async fn issue(State(inner): Shared, headers: HeaderMap, Json(body): Json<IssueL
         connection_id: body.connection_id,
         connection_type: "git".to_owned(),
         narrowing: serde_json::from_value::<Narrowing>(json!({"kind": "stored"})).unwrap(),
-        expires_at: SystemClock.now().plus(Duration::from_hours(1)),
+        expires_at: SystemClock
+            .now()
+            .plus(Duration::from_secs(inner.lease_seconds.load(Ordering::SeqCst))),
         material,
     })
     .into_response()
