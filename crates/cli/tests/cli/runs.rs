@@ -46,7 +46,7 @@ fn watching_shows_the_whole_log_and_ends_well_with_the_run() {
     assert_eq!(outcome.stdout, "hello\nworld\n");
     assert_eq!(
         outcome.stderr,
-        "build.compile is running\nbuild.compile is succeeded\nrun 12 succeeded\n"
+        "build.compile is running\nbuild.compile succeeded\nrun 12 succeeded\n"
     );
 }
 
@@ -58,7 +58,7 @@ fn a_failed_run_ends_with_9_and_says_why() {
     let outcome = World::signed_in(&server).run(&arguments);
     assert_eq!((outcome.code, outcome.stdout.as_str()), (9, "hello\nworld\n"));
     assert!(
-        outcome.stderr.ends_with("error: run 12 is failed\n  build.compile: step hello failed\n"),
+        outcome.stderr.ends_with("error: run 12 failed\n  build.compile: step hello failed\n"),
         "{}",
         outcome.stderr
     );

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use keyferry_api::client::{Client, ClientError};
-use keyferry_api::runs::{JobView, LogPart, LogQuery, RunView};
+use keyferry_api::runs::{JobView, LogPart, LogQuery, RunView, StepView};
 use keyferry_domain::id::{JobId, OrganizationId, RunId};
 use keyferry_domain::run::{JobState, RunState, StepState};
 
@@ -48,24 +48,43 @@ pub(crate) async fn follow(
     outcome(&ended, context.printer)
 }
 
-/// Fails when the run did not succeed.
+/// Fails when the run did not succeed, and says why.
 fn outcome(run: &RunView, printer: Printer) -> Result<(), CliError> {
+    let text = format!("run {} {}", run.number, phrase(run.state.as_str()));
     if run.state == RunState::Succeeded {
-        return printer.talk(&format!("run {} succeeded", run.number));
+        return printer.talk(&text);
     }
-    let mut error =
-        CliError::new(Kind::Unsuccessful, format!("run {} is {}", run.number, run.state));
-    error = run.reason.iter().fold(error, |error, reason| error.note(reason.clone()));
-    for job in &run.jobs {
-        if let (JobState::Failed, Some(reason)) = (job.state, &job.reason) {
-            // The run's own reason is that of the first job that failed, in these words.
-            let note = format!("{}: {reason}", job.key);
-            if run.reason.as_ref() != Some(&note) {
-                error = error.note(note);
-            }
+    let error = CliError::new(Kind::Unsuccessful, text);
+    Err(reasons(run).into_iter().fold(error, CliError::note))
+}
+
+/// Returns why a run did not succeed: its own reason, and those of jobs and steps that it does not
+/// tell already.
+fn reasons(run: &RunView) -> Vec<String> {
+    let whole = run.reason.iter().map(|reason| (String::new(), reason));
+    let jobs = run.jobs.iter().filter(|job| job.state == JobState::Failed);
+    let jobs = jobs.filter_map(|job| Some((format!("{}: ", job.key), job.reason.as_ref()?)));
+    let steps = run.jobs.iter().flat_map(|job| {
+        let failed = job.steps.iter().filter(|step| step.state == StepState::Failed);
+        let told = |step: &StepView| format!("{} / {}: ", job.key, step.name);
+        failed.filter_map(move |step| Some((told(step), step.reason.as_ref()?)))
+    });
+    let mut found: Vec<String> = Vec::new();
+    for (place, reason) in whole.chain(jobs).chain(steps) {
+        if !found.iter().any(|told| told.contains(reason.as_str())) {
+            found.push(format!("{place}{reason}"));
         }
     }
-    Err(error)
+    found
+}
+
+/// Returns a state as the end of a sentence.
+fn phrase(state: &str) -> String {
+    match state {
+        "succeeded" | "failed" => state.to_owned(),
+        "canceled" | "skipped" => format!("was {state}"),
+        other => format!("is {other}"),
+    }
 }
 
 async fn follow_to_the_end(
@@ -202,7 +221,7 @@ impl Seen {
             return Ok(());
         }
         let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-        self.printer.talk(&format!("{name} is {state}{reason}"))?;
+        self.printer.talk(&format!("{name} {}{reason}", phrase(state)))?;
         self.said.insert(name, state.to_owned());
         Ok(())
     }
@@ -210,7 +229,41 @@ impl Seen {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn a_reason_is_told_once_and_another_jobs_too() {
+        let at = "2026-01-01T00:00:00Z";
+        let job = |key: &str, reason: &str, step: &str| {
+            json!({
+                "id": format!("job_{:0>26}", key.len()), "key": key, "name": key, "stage": "a",
+                "attempt": 1, "state": "failed", "reason": reason,
+                "steps": [{"key": "s", "name": "S", "state": "failed", "reason": step}],
+            })
+        };
+        let run: RunView = serde_json::from_value(json!({
+            "id": "run_00000000000000000000000001", "number": 1, "revision": 1,
+            "pipeline_id": "pipe_00000000000000000000000001", "pipeline_name": "p",
+            "state": "failed", "started_by": "x", "created_at": at,
+            "reason": "a.one: step `s`: it broke; replace it",
+            "jobs": [
+                job("a.one", "step `s`: it broke; replace it", "it broke"),
+                job("a.other", "no runner", "it melted"),
+            ],
+        }))
+        .unwrap();
+        assert_eq!(
+            reasons(&run),
+            [
+                "a.one: step `s`: it broke; replace it",
+                "a.other: no runner",
+                "a.other / S: it melted"
+            ]
+        );
+        assert_eq!(phrase("succeeded") + &phrase("canceled"), "succeededwas canceled");
+    }
 
     #[test]
     fn lines_are_shown_whole_and_with_their_job() {
