@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::environment::variable;
 
 /// Set by `cargo xtask generate`: tests of generated documents write instead of comparing.
-pub const UPDATE_VARIABLE: &str = "UPDATE_GENERATED";
+pub const UPDATE_VARIABLE: &str = "UPDATE";
 
 /// Fails the test unless the document at `path`, from the workspace's root, is `wanted`; writes it
 /// in place when [`UPDATE_VARIABLE`] is set.

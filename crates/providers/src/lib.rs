@@ -14,6 +14,7 @@ mod gitea;
 mod http;
 mod private_docker_registry;
 pub mod provider;
+pub mod reference;
 mod ssh;
 pub mod validate;
 

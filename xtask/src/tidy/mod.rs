@@ -4,6 +4,7 @@
 //! in this checkout, and tests that a violation is found. Lints are in `Cargo.toml` and
 //! `clippy.toml`, licences and banned crates in `deny.toml`.
 
+mod audit_actions;
 mod documents;
 mod error_codes;
 mod manifests;

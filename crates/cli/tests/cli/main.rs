@@ -7,6 +7,7 @@
 
 mod connections;
 mod exec;
+mod guides;
 mod help;
 mod helper;
 mod login;
