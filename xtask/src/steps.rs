@@ -4,11 +4,12 @@
 //! them. What the programs are is in [`crate::check`] and [`crate::test`].
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 use crate::workspace;
 
@@ -57,6 +58,16 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
         bail!("`{}` failed ({})", command.get_program().display(), output.status);
     }
     Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Finds a program in what cargo says about a build (`--message-format=json-render-diagnostics`).
+pub(crate) fn built_program(messages: &str, name: &str) -> Result<PathBuf> {
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message["target"]["name"] == name)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .with_context(|| format!("cargo built no `{name}`"))
 }
 
 /// Says whether cargo knows the subcommand `name`.

@@ -15,7 +15,6 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use serde_json::Value;
 
 use self::report::Figure;
 use crate::steps;
@@ -62,22 +61,12 @@ fn build() -> Result<Programs> {
     steps::say("build in release; the first time this takes some minutes");
     let mut bins = steps::cargo(["build", "--release", "--message-format=json-render-diagnostics"]);
     bins.args(["--package=keyferry-server", "--package=keyferry-cli", "--bins"]);
-    let server = executable(&steps::output(&mut bins)?, "keyferry-server")?;
+    let server = steps::built_program(&steps::output(&mut bins)?, "keyferry-server")?;
     let mut bench = steps::cargo(["bench", "--no-run", "--message-format=json-render-diagnostics"]);
     bench.args(["--package=keyferry-server", "--bench=load"]);
-    let load = executable(&steps::output(&mut bench)?, "load")?;
+    let load = steps::built_program(&steps::output(&mut bench)?, "load")?;
     let folder = server.parent().context("find the folder of the programs")?.to_path_buf();
     Ok(Programs { folder, load })
-}
-
-/// Finds a program in what cargo says about a build.
-fn executable(messages: &str, name: &str) -> Result<PathBuf> {
-    messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|message| message["target"]["name"] == name)
-        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .with_context(|| format!("cargo built no `{name}`"))
 }
 
 fn measure(arguments: &Arguments, load: &std::path::Path) -> Result<()> {

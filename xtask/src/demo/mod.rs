@@ -11,7 +11,10 @@ mod people;
 mod stage;
 mod story;
 
-use anyhow::{Result, bail};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use keyferry_testkit::BINARIES_VARIABLE;
 use keyferry_testkit::peers::git_backend;
@@ -34,7 +37,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if !git_backend::is_available() {
         bail!("the demo's Git server is `git http-backend`, which this machine's git is without");
     }
-    build()?;
+    #[expect(clippy::disallowed_methods, reason = "says where ready-made programs are")]
+    let are_built = std::env::var_os(BINARIES_VARIABLE).is_some_and(|folder| !folder.is_empty());
+    if !are_built {
+        return Err(start_again_with(&build()?, arguments));
+    }
+
     let interrupt = Interrupt::watch()?;
     let narrator = Narrator::new();
     let stage = Stage::set(&narrator)?;
@@ -53,12 +61,23 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     stage.end()
 }
 
-/// Builds the programs for people who develop: less quick than a release, and ready much sooner.
-fn build() -> Result<()> {
-    #[expect(clippy::disallowed_methods, reason = "says where ready-made programs are")]
-    if std::env::var_os(BINARIES_VARIABLE).is_some_and(|folder| !folder.is_empty()) {
-        return Ok(());
-    }
-    let mut build = steps::cargo(["build", "--package=keyferry-server", "--package=keyferry-cli"]);
-    steps::run("build the programs; the first time this takes some minutes", build.arg("--bins"))
+/// Builds the programs as developers do: less quick than a release, and ready much sooner. Returns
+/// their folder.
+fn build() -> Result<PathBuf> {
+    steps::say("build the programs; the first time this takes some minutes");
+    let mut build = steps::cargo(["build", "--message-format=json-render-diagnostics"]);
+    build.args(["--package=keyferry-server", "--package=keyferry-cli", "--bins"]);
+    let server = steps::built_program(&steps::output(&mut build)?, "keyferry-server")?;
+    Ok(server.parent().context("find the folder of the programs")?.to_path_buf())
+}
+
+/// Becomes a demo that takes the programs in `folder` as they are; returns only what went wrong.
+fn start_again_with(folder: &Path, arguments: &Arguments) -> anyhow::Error {
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return error.into(),
+    };
+    let mut again = steps::command(program);
+    again.arg("demo").args(arguments.exit.then_some("--exit")).env(BINARIES_VARIABLE, folder);
+    anyhow::Error::new(again.exec()).context("failed to start the demo again")
 }
