@@ -219,7 +219,9 @@ async fn run(
             _ = hung_up.recv() => pass_on(&child),
         }
     };
-    process.map(forget);
+    if let Some(process) = process {
+        forget(process);
+    }
     let signal = std::os::unix::process::ExitStatusExt::signal(&status).unwrap_or(0);
     Ok(status.code().unwrap_or(128 + signal))
 }

@@ -132,7 +132,9 @@ impl Confinement {
             Ok(child) => {
                 let process = child.id();
                 let output = child.wait_with_output().await;
-                process.map(crate::family::forget);
+                if let Some(process) = process {
+                    crate::family::forget(process);
+                }
                 output
             }
             Err(error) => Err(error),

@@ -103,7 +103,9 @@ impl Private {
         tokio::spawn(async move {
             let process = child.id();
             let _ = child.wait().await;
-            process.map(forget);
+            if let Some(process) = process {
+                forget(process);
+            }
         });
         Ok(Self { root: folder, place: Place::Folder { _guard: guard } })
     }
