@@ -288,15 +288,16 @@ pub async fn claim_due(
     busy: &[ConnectionKey],
 ) -> Result<Vec<LeaseRecord>> {
     let mut params = params![now, retry_at, i64::from(limit), i64::from(per_connection)];
-    let mut others = String::new();
+    let mut others = Vec::with_capacity(busy.len());
     for (organization, connection) in busy {
         params.extend(params![organization, connection]);
         let place = params.len();
-        others.push_str(&format!(
+        others.push(format!(
             " AND NOT (organization_id = ${} AND connection_id = ${place})",
             place - 1
         ));
     }
+    let others = others.concat();
     on.into()
         .update_returning(
             &format!(

@@ -97,10 +97,11 @@ impl Broker {
         }
         // Whoever asks at the same time waits for this one mint, and is recorded by itself.
         let is_mine = AtomicBool::new(false);
-        let minting = async {
+        // On the heap, so that the way of those who find something kept stays small.
+        let minting = Box::pin(async {
             is_mine.store(true, Ordering::SeqCst);
             self.issue_new(actor, organization, &context, reach, operation).await
-        };
+        });
         let issued = self.leases.material.try_get_with(key.clone(), minting).await;
         match (issued, is_mine.into_inner()) {
             (Ok(issued), true) => {
