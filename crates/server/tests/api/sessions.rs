@@ -127,26 +127,38 @@ async fn wrong_passwords_and_unknown_addresses_are_told_the_same() {
 }
 
 #[tokio::test]
-async fn guessing_is_slowed_down() {
+async fn guessing_at_an_account_is_slowed_down() {
     let server = TestServer::start().await;
+    let member = server.sign_in(Role::Member).await;
     for _ in 0..20 {
-        server.sign_in_as("", WRONG).await.refused(401, "unauthenticated");
+        server.sign_in_as("owner@example.com", WRONG).await.refused(401, "unauthenticated");
     }
-    let slowed = server.sign_in_as("owner@example.com", PASSWORD).await;
+    let slowed = server.sign_in_as("Owner@Example.com", PASSWORD).await;
     let problem = slowed.refused(429, "too_many_tries");
     assert!(problem["retry_after_seconds"].as_u64().unwrap() >= 1, "{problem}");
     assert_eq!(
         slowed.headers["retry-after"].to_str().unwrap(),
         problem["retry_after_seconds"].to_string()
     );
-    // Every door that takes a password or a link is the same door.
-    set_up(&server, &setup("x")).await.refused(429, "too_many_tries");
-    let body = json!({"invitation_token": "x", "password": PASSWORD});
-    server.accept(body).await.refused(429, "too_many_tries");
-    let body = json!({"current_password": WRONG, "new_password": PASSWORD});
-    server.put(&server.owner, "/api/v1/user/password", body).await.refused(429, "too_many_tries");
-    // Whoever is in already works on.
+    // Whoever is in already works on, and others still come in.
     server.get(&server.owner, "").await.ok();
+    server.sign_in_as(&member.email, PASSWORD).await.created();
+}
+
+#[tokio::test]
+async fn guessing_at_links_and_at_ones_own_password_is_slowed_down() {
+    let server = TestServer::start().await;
+    let accept = json!({"invitation_token": "x", "password": PASSWORD});
+    let change = json!({"current_password": WRONG, "new_password": "short"});
+    let path = "/api/v1/user/password";
+    for _ in 0..20 {
+        set_up(&server, &setup("x")).await.refused(401, "unauthenticated");
+        server.accept(accept.clone()).await.refused(401, "unauthenticated");
+        server.put(&server.owner, path, change.clone()).await.invalid("/new_password");
+    }
+    set_up(&server, &setup("x")).await.refused(429, "too_many_tries");
+    server.accept(accept).await.refused(429, "too_many_tries");
+    server.put(&server.owner, path, change).await.refused(429, "too_many_tries");
 }
 
 #[tokio::test]
