@@ -7,6 +7,7 @@
 mod database;
 mod listen;
 mod outbound;
+pub mod reference;
 mod root_key;
 mod runner;
 
