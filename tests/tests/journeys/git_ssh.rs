@@ -2,9 +2,11 @@
 
 use anyhow::{Context as _, Result};
 use keyferry_api::connections::{ConnectionReconfigured, ConnectionView};
+use keyferry_api::leases::LeaseView;
 use keyferry_api::pipelines::PipelineView;
 use keyferry_api::repositories::BranchView;
 use keyferry_domain::connection::HealthStatus;
+use keyferry_testkit::children::describe;
 use keyferry_testkit::peers::git_ssh::{self, GitSsh, KeyPair};
 use keyferry_testkit::{Canary, Git, require};
 
@@ -100,6 +102,33 @@ fn a_key_goes_in_once_and_is_replaced_in_one_place() -> Result<()> {
 
     assert_eq!(watch.finish(), []);
     world.assert_audit_is_whole()?;
+    world.hunt();
+    Ok(())
+}
+
+#[test]
+fn any_command_gets_the_key_for_as_long_as_it_runs() -> Result<()> {
+    if !require(git_ssh::PROGRAMS) {
+        return Ok(());
+    }
+    let server = GitSsh::start()?;
+    let url = server.create_repository("team/app")?;
+    let world = World::start()?;
+    let mia = world.invite("mia", "member")?;
+    let (key, _) = authorized_key(&world, &server, "key")?;
+    let known_hosts = mia.file("known_hosts", &server.known_hosts_line()?)?;
+    mia.ask::<ConnectionView>(&words(&create(&server, &key, &known_hosts, "team-git")))?;
+
+    let clone = ["exec", "-c", "team-git", "--", "git", "clone", "--quiet", &url, "copy"];
+    let output = mia.output(&clone)?;
+    assert!(output.status.success(), "{}", describe(&output));
+    assert!(mia.has_file("copy/README.md"));
+    // The key went with the command: neither a file nor git has it any more.
+    let alone = mia.output(&["exec", "-c", "team-git", "--", "sh", "-c", "ls -A ~/.ssh ~"])?;
+    assert!(!describe(&alone).contains("BEGIN OPENSSH"), "{}", describe(&alone));
+    let leases: Vec<LeaseView> = mia.ask(&["lease", "list", "--connection", "team-git"])?;
+    assert!(!leases.is_empty());
+    assert!(leases.iter().all(|lease| lease.state == "ended"), "{leases:?}");
     world.hunt();
     Ok(())
 }
