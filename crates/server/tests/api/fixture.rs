@@ -6,6 +6,7 @@
 //! organization of their own. What everyone else is answered is checked by [`TestServer::only`]:
 //! use it once per operation. Services that connections reach may listen on 127.0.0.1.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -371,7 +372,11 @@ async fn open(folder: &TempDir, clock: &Arc<FixedClock>) -> Arc<Broker> {
 
 /// Writes a text, a cursor for instance, as a value of a query.
 pub(crate) fn encoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    let mut encoded = String::with_capacity(text.len() * 3);
+    for byte in text.bytes() {
+        let _ = write!(encoded, "%{byte:02X}");
+    }
+    encoded
 }
 
 /// What came back.
