@@ -15,6 +15,7 @@ mod fixture;
 #[path = "../../../broker/tests/broker/gitea.rs"]
 mod gitea;
 mod groups;
+mod guides;
 mod members;
 mod organizations;
 mod pipelines;
