@@ -108,20 +108,20 @@ mod tests {
     #[tokio::test]
     async fn one_bell_does_not_ring_the_others() {
         let bell = Doorbell::new();
-        let waiter = bell.await_logs();
+        let place = bell.await_logs();
         bell.ring_jobs();
         bell.ring_leases();
-        let waited = tokio::time::timeout(Duration::from_millis(50), waiter.wait(LOOK_AGAIN)).await;
+        let waited = tokio::time::timeout(Duration::from_millis(50), place.wait(LOOK_AGAIN)).await;
         assert!(waited.is_err());
     }
 
     #[tokio::test]
     async fn a_ring_between_looking_and_waiting_is_heard() {
         let bell = Doorbell::new();
-        let waiter = bell.await_jobs();
+        let place = bell.await_jobs();
         bell.ring_jobs();
         let waited =
-            tokio::time::timeout(Duration::from_secs(1), waiter.wait(Duration::from_secs(60)));
+            tokio::time::timeout(Duration::from_secs(1), place.wait(Duration::from_mins(1)));
         assert!(waited.await.is_ok());
     }
 }

@@ -18,7 +18,7 @@ const NO_WAIT: Duration = Duration::ZERO;
 
 /// Reads a whole log, and whether nothing more comes.
 async fn log(test: &TestBroker, claimed: &keyferry_broker::jobs::ClaimedJob) -> (String, bool) {
-    let (mut text, mut after) = (String::new(), 0);
+    let (mut whole, mut after) = (String::new(), 0);
     loop {
         let part = test
             .broker
@@ -33,9 +33,9 @@ async fn log(test: &TestBroker, claimed: &keyferry_broker::jobs::ClaimedJob) -> 
             .await
             .unwrap();
         if part.next == after {
-            return (text, part.is_complete);
+            return (whole, part.is_complete);
         }
-        text.push_str(&part.text);
+        whole.push_str(&part.text);
         after = part.next;
     }
 }
@@ -120,9 +120,9 @@ async fn a_claimed_job_tells_what_it_may_use_and_no_secret() {
         pipeline(&test, &test.owner, "Build", &with_connection("forge", "make")).await.pipeline.id;
     start(&test, &test.owner, &id).await;
     let (claimed, _) = claim_next(&test, &machine).await;
-    let text = format!("{claimed:?}");
-    assert!(!text.contains("hunter2"), "{text}");
-    assert!(!text.contains(claimed.token.expose().as_str()), "{text}");
+    let shown = format!("{claimed:?}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+    assert!(!shown.contains(claimed.token.expose().as_str()), "{shown}");
     assert_eq!(claimed.connections.len(), 1);
     let held = &claimed.connections[0];
     assert_eq!((held.id.as_str(), held.connection_type), ("forge", "git"));
@@ -396,10 +396,10 @@ async fn a_log_without_end_is_cut_and_the_job_goes_on() {
     // A server that knows nothing of it does not start again.
     let again = test.open_again().await;
     again.append_log(&actor, 261, "after the restart").await.unwrap();
-    let (text, is_complete) = log(&test, &claimed).await;
-    assert!(text.ends_with("longer than 64 MiB; the rest is not kept\n"));
-    assert_eq!(text.matches("not kept").count(), 1);
-    assert!((64 << 20..(64 << 20) + 200).contains(&text.len()), "{}", text.len());
+    let (whole, is_complete) = log(&test, &claimed).await;
+    assert!(whole.ends_with("longer than 64 MiB; the rest is not kept\n"));
+    assert_eq!(whole.matches("not kept").count(), 1);
+    assert!((64 << 20..(64 << 20) + 200).contains(&whole.len()), "{}", whole.len());
     assert!(!is_complete);
     finish(&test, &actor, JobState::Succeeded, None).await.unwrap();
     assert!(log(&test, &claimed).await.1);

@@ -1,6 +1,12 @@
 //! Use cases over a real store, vault and policy, with a clock that stands still. Outside services
 //! are stand-ins on loopback.
 
+#![expect(clippy::unwrap_used, reason = "the fixtures are test code too; a failure is the test's")]
+#![expect(
+    clippy::cloned_ref_to_slice_refs,
+    reason = "`[x.clone()]` reads as the list it stands for"
+)]
+
 mod bindings;
 mod connections;
 mod credentials;
