@@ -38,9 +38,6 @@ const LIFETIME: Duration = Duration::from_hours(1);
 /// Nothing that is handed over has less than this to live.
 const LEAST_LIFE: Duration = Duration::from_mins(1);
 
-/// The code of a refusal after which asking once more helps.
-const CHANGED: &str = "connection_changed";
-
 impl Broker {
     /// Issues access through a connection to the calling job or workload. Asking again for the
     /// same gives the same lease, as long as it has a minute to live.
@@ -53,7 +50,7 @@ impl Broker {
     ) -> Result<IssuedLease> {
         match self.issue_once(actor, organization, connection, operation).await {
             // Another server has put something else into the connection; that is known by now.
-            Err(error) if error.code() == CHANGED => {
+            Err(error) if error.code() == "connection_changed" => {
                 self.issue_once(actor, organization, connection, operation).await
             }
             outcome => outcome,
@@ -241,7 +238,7 @@ impl Broker {
         if is_same {
             Ok(())
         } else {
-            Err(Error::conflict(CHANGED, "the connection was changed at this moment")
+            Err(Error::conflict("connection_changed", "the connection was changed at this moment")
                 .hint("try again"))
         }
     }

@@ -5,11 +5,13 @@
 //! a service that does not answer keeps nobody else waiting. It is taken back where it was minted
 //! and first with the credential that minted it.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use keyferry_domain::audit::Target;
+use keyferry_domain::id::LeaseId;
 use keyferry_domain::lease::{EndReason, Lease, LeaseState, Residue};
 use keyferry_domain::{Actor, Error, Result, Timestamp};
 use keyferry_providers::ProviderError;
@@ -53,44 +55,53 @@ impl Broker {
     /// many leases were touched, so that the loop knows whether to go on at once. One that cannot
     /// be taken back is logged and keeps no other.
     pub async fn sweep_leases(&self, actor: &Actor) -> Result<usize> {
-        let mut count = self.end_overdue(actor).await?;
+        let touched = self.end_overdue(actor).await?;
         let mut revoking = FuturesUnordered::new();
         let mut busy: Vec<ConnectionKey> = Vec::new();
         let mut started = 0;
         loop {
             let free = AT_ONCE - revoking.len();
-            if free > 0 && started < MOST {
-                let due = match self.claim_due(free, &busy).await {
-                    Ok(due) => due,
-                    Err(error) if revoking.is_empty() => return Err(error),
-                    Err(error) => {
-                        tracing::error!(?error, "claim leases to take back");
-                        Vec::new()
+            let is_complete = busy.is_empty() || started >= MOST;
+            let due = if free > 0 && started < MOST {
+                let known = busy.clone();
+                let mut claiming = pin!(self.claim_due(free, &known));
+                // What is under way must go on meanwhile: it may hold the connection to the
+                // database that the claim waits for.
+                loop {
+                    tokio::select! {
+                        due = &mut claiming => break due,
+                        Some(done) = revoking.next() => settle(&mut busy, done),
                     }
-                };
-                started += due.len();
-                for record in due {
-                    let key = (record.lease.organization.clone(), record.lease.connection.clone());
-                    busy.push(key.clone());
-                    revoking.push(async move {
-                        let id = record.lease.id.clone();
-                        (key, id, self.take_back(actor, record).await)
-                    });
                 }
+            } else {
+                Ok(Vec::new())
+            };
+            let due = match due {
+                Ok(due) => due,
+                Err(error) if revoking.is_empty() => return Err(error),
+                Err(error) => {
+                    tracing::error!(?error, "claim leases to take back");
+                    Vec::new()
+                }
+            };
+            started += due.len();
+            for record in due {
+                let key = (record.lease.organization.clone(), record.lease.connection.clone());
+                busy.push(key.clone());
+                revoking.push(async move {
+                    let id = record.lease.id.clone();
+                    (key, id, self.take_back(actor, record).await)
+                });
             }
             if revoking.is_empty() {
-                count += started;
-                return Ok(count);
+                if is_complete {
+                    return Ok(touched + started);
+                }
+                // What was left out as busy is not any more.
+                continue;
             }
             tokio::select! {
-                Some((key, id, outcome)) = revoking.next() => {
-                    if let Some(place) = busy.iter().position(|other| *other == key) {
-                        busy.swap_remove(place);
-                    }
-                    if let Err(error) = outcome {
-                        tracing::error!(?error, lease = %id, "take back a lease");
-                    }
-                }
+                Some(done) = revoking.next() => settle(&mut busy, done),
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
             }
         }
@@ -241,6 +252,16 @@ impl Broker {
         }
         ways.reverse();
         Ok(ways)
+    }
+}
+
+/// Notes that a revocation is not under way any more, and logs why it could not be written down.
+fn settle(busy: &mut Vec<ConnectionKey>, (key, id, outcome): (ConnectionKey, LeaseId, Result<()>)) {
+    if let Some(place) = busy.iter().position(|other| *other == key) {
+        busy.swap_remove(place);
+    }
+    if let Err(error) = outcome {
+        tracing::error!(?error, lease = %id, "take back a lease");
     }
 }
 
