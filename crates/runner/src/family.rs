@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -16,8 +17,6 @@ use rustix::process::{
     waitpid,
 };
 use tokio::process::{Child, Command};
-
-use crate::private::Handed;
 
 /// The variable by which a job's processes are recognized when they have left its process tree.
 pub(crate) const JOB_MARK: &str = "KEYFERRY_JOB_MARK";
@@ -30,20 +29,20 @@ fn living() -> MutexGuard<'static, BTreeMap<u32, Option<String>>> {
     LIVING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Starts a command which inherits the descriptors that are `handed` to it, and is to be forgotten
-/// when it was waited for.
+/// Starts a command which inherits these descriptors, and is to be forgotten when it was waited
+/// for.
 pub(crate) fn start(
     command: &mut Command,
-    handed: &[Handed],
+    inherited: &[&OwnedFd],
     mark: Option<&str>,
 ) -> io::Result<Child> {
     let mut living = living();
-    for file in handed {
-        fcntl_setfd(&file.content, FdFlags::empty())?;
+    for descriptor in inherited {
+        fcntl_setfd(descriptor, FdFlags::empty())?;
     }
     let started = command.spawn();
-    for file in handed {
-        fcntl_setfd(&file.content, FdFlags::CLOEXEC)?;
+    for descriptor in inherited {
+        fcntl_setfd(descriptor, FdFlags::CLOEXEC)?;
     }
     let child = started?;
     if let Some(process) = child.id() {

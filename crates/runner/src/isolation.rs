@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -121,7 +121,7 @@ impl Confinement {
             readable: Vec::new(),
             temporary: trial.path().to_path_buf(),
         };
-        let mut arguments = self.arguments(&boundary, trial.path(), &[]);
+        let mut arguments = self.arguments(&boundary, trial.path(), &[], None);
         // Alone: a job's shell is among the first processes of its own world.
         arguments.extend(["sh", "-c", "test $$ -le 3"].map(Into::into));
         let mut command = crate::process::plain_command("bwrap");
@@ -160,13 +160,14 @@ impl Confinement {
         boundary: &Boundary,
         folder: &Path,
         handed: &[Handed],
+        variables: Option<&OwnedFd>,
         program: OsString,
         arguments: Vec<OsString>,
     ) -> (OsString, Vec<OsString>) {
         match self.isolation {
             Isolation::Process => (program, arguments),
             Isolation::Namespaces => {
-                let mut all = self.arguments(boundary, folder, handed);
+                let mut all = self.arguments(boundary, folder, handed, variables);
                 all.push(program);
                 all.extend(arguments);
                 ("bwrap".into(), all)
@@ -176,8 +177,18 @@ impl Confinement {
 
     /// Returns bubblewrap's arguments, `--` included. No secret is among them: argument lists can be
     /// read by every process of the machine.
-    fn arguments(&self, boundary: &Boundary, folder: &Path, handed: &[Handed]) -> Vec<OsString> {
+    fn arguments(
+        &self,
+        boundary: &Boundary,
+        folder: &Path,
+        handed: &[Handed],
+        variables: Option<&OwnedFd>,
+    ) -> Vec<OsString> {
         let mut list = Arguments(Vec::new());
+        if let Some(variables) = variables {
+            list.word("--args");
+            list.word(variables.as_raw_fd().to_string());
+        }
         list.words(&[
             "--unshare-pid",
             "--unshare-ipc",
@@ -300,7 +311,7 @@ mod tests {
             temporary: "/job/tmp".into(),
         };
         let text: Vec<String> = confinement
-            .arguments(&boundary, Path::new("/job"), &[])
+            .arguments(&boundary, Path::new("/job"), &[], None)
             .iter()
             .map(|word| word.to_string_lossy().into_owned())
             .collect();

@@ -13,7 +13,7 @@ use keyferry_api::client::{Client, ClientError};
 use keyferry_api::leases::{IssueLease, LeaseIssued, LeaseMaterial};
 use keyferry_delivery::socket::Refusal;
 use keyferry_domain::connection::ConnectionId;
-use keyferry_domain::id::OrganizationId;
+use keyferry_domain::id::{LeaseId, OrganizationId};
 use keyferry_domain::material::Material;
 use keyferry_domain::operation::Operation;
 use keyferry_domain::secret::SecretBytes;
@@ -32,6 +32,7 @@ const SERVER_AWAY: Duration = Duration::from_mins(1);
 /// Material with the time until which it can be handed out.
 #[derive(Debug)]
 pub(crate) struct Held {
+    lease: LeaseId,
     pub(crate) material: Material,
     pub(crate) expires_at: Timestamp,
 }
@@ -90,10 +91,31 @@ impl Leases {
         Ok(held)
     }
 
-    /// Forgets what a service has refused, so that the next ask gets the present credential.
-    pub(crate) fn forget(&self, connection: &ConnectionId, operation: &Operation) {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.remove(&(connection.clone(), operation.clone()));
+    /// Gives back what a service has refused, so that the next ask gets the present credential, and
+    /// returns what the server found out about it; nothing when nothing was held.
+    pub(crate) async fn reject(
+        &self,
+        connection: &ConnectionId,
+        operation: &Operation,
+    ) -> Option<Refusal> {
+        let slot = {
+            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            slots.remove(&(connection.clone(), operation.clone()))?
+        };
+        let lease = slot.lock().await.as_ref()?.lease.clone();
+        let client = self.client.with_retries(Duration::ZERO);
+        match client.report_rejection(&self.organization, &lease).await {
+            Ok(reported) => Some(Refusal {
+                code: "credential_rejected".to_owned(),
+                message: reported.explanation,
+                hint: None,
+            }),
+            Err(error) => {
+                // The end of the job says the same; here it would only have been sooner.
+                tracing::debug!(%connection, %error, "report a refused credential");
+                None
+            }
+        }
     }
 
     /// Returns how often each connection was used.
@@ -155,7 +177,7 @@ fn held_of(issued: LeaseIssued) -> Result<Held, Refusal> {
             Material::Values { values, files: decoded }
         }
     };
-    Ok(Held { material, expires_at: issued.expires_at })
+    Ok(Held { lease: issued.lease_id, material, expires_at: issued.expires_at })
 }
 
 /// Returns the server's reason in the words of the job socket.

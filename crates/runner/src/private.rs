@@ -164,13 +164,19 @@ impl Private {
         let files = files.lock().unwrap_or_else(PoisonError::into_inner);
         let mut handed = Vec::with_capacity(files.len());
         for (name, bytes) in files.iter() {
-            let mut file = fs::File::from(memfd_create("keyferry", MemfdFlags::CLOEXEC)?);
-            file.write_all(bytes.expose())?;
-            file.rewind()?;
-            handed.push(Handed { path: self.root.join(name), content: file.into() });
+            let content = in_memory(bytes.expose())?;
+            handed.push(Handed { path: self.root.join(name), content });
         }
         Ok(handed)
     }
+}
+
+/// Returns a descriptor of a file that is in memory only, to be read from its beginning.
+pub(crate) fn in_memory(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let mut file = fs::File::from(memfd_create("keyferry", MemfdFlags::CLOEXEC)?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file.into())
 }
 
 impl Drop for Private {

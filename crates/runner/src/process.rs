@@ -25,7 +25,7 @@ use crate::family::{
 };
 use crate::isolation::{Boundary, Confinement};
 use crate::log::{JobLog, READ_BYTES};
-use crate::private::{Handed, Private};
+use crate::private::{Handed, Private, in_memory};
 use crate::secrets::MaskedStream;
 use crate::workspace::Workspace;
 
@@ -133,7 +133,8 @@ impl Processes {
         let (log_reader, log_writer) = std::io::pipe().map_err(start_failed)?;
         let (capture_reader, capture_writer) = std::io::pipe().map_err(start_failed)?;
         let handed = self.private.handed().map_err(start_failed)?;
-        let mut command = self.command(&invocation, &handed);
+        let variables = self.variables(&invocation).map_err(start_failed)?;
+        let mut command = self.command(&invocation, &handed, variables.as_ref());
         let stdout = if invocation.capture {
             Stdio::from(capture_writer)
         } else {
@@ -141,9 +142,11 @@ impl Processes {
             Stdio::from(log_writer.try_clone().map_err(start_failed)?)
         };
         command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::from(log_writer));
-        let mut child = start(&mut command, &handed, Some(&self.mark)).map_err(start_failed)?;
+        let inherited: Vec<&OwnedFd> =
+            handed.iter().map(|file| &file.content).chain(&variables).collect();
+        let mut child = start(&mut command, &inherited, Some(&self.mark)).map_err(start_failed)?;
         // The command holds the writing ends; while it lives here, reading would never end.
-        drop((command, handed));
+        drop((command, handed, variables));
         let root = child.id().unwrap_or_default();
         self.roots.lock().unwrap_or_else(PoisonError::into_inner).insert(root);
 
@@ -205,11 +208,39 @@ impl Processes {
         Ok(Ended { code: status.code().unwrap_or(128 + signal), stdout, stderr })
     }
 
-    fn command(&self, invocation: &Invocation, handed: &[Handed]) -> Command {
+    /// Returns the job's variables as bubblewrap reads them, for jobs in namespaces. They come from
+    /// the pipeline and from its checkout, and `PATH`, `LD_PRELOAD` and the like would act on what
+    /// is started outside the namespaces; so nothing outside sees them.
+    fn variables(&self, invocation: &Invocation) -> std::io::Result<Option<OwnedFd>> {
+        if self.confinement.isolation() == Isolation::Process {
+            return Ok(None);
+        }
+        let mut words = b"--clearenv\0".to_vec();
+        let mark = (JOB_MARK, self.mark.as_bytes());
+        let own = invocation
+            .environment
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.expose().as_bytes()));
+        for (name, value) in own.chain([mark]) {
+            for word in [b"--setenv".as_slice(), name.as_bytes(), value] {
+                words.extend_from_slice(word);
+                words.push(0);
+            }
+        }
+        in_memory(&words).map(Some)
+    }
+
+    fn command(
+        &self,
+        invocation: &Invocation,
+        handed: &[Handed],
+        variables: Option<&OwnedFd>,
+    ) -> Command {
         let (program, mut arguments) = self.confinement.wrap(
             &self.boundary,
             &invocation.folder,
             handed,
+            variables,
             invocation.program.clone(),
             invocation.arguments.clone(),
         );
@@ -223,8 +254,12 @@ impl Processes {
         }
         let mut command = plain_command("setsid");
         command.args(arguments).current_dir(&invocation.folder).env_clear().kill_on_drop(true);
-        for (name, value) in &invocation.environment {
-            command.env(name, value.expose());
+        if variables.is_some() {
+            command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        } else {
+            for (name, value) in &invocation.environment {
+                command.env(name, value.expose());
+            }
         }
         command.env(JOB_MARK, &self.mark);
         command

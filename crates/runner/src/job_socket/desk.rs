@@ -77,12 +77,14 @@ impl Desk {
                 }
             }
             Question::GitRejected { protocol, host, path } => {
-                if let Ok(Some((connection, operation))) =
+                let Ok(Some((connection, operation))) =
                     self.find_git(protocol, host, path.as_deref())
-                {
-                    self.leases.forget(&connection, &operation);
-                }
-                return Answer::Done;
+                else {
+                    return Answer::Done;
+                };
+                // Git takes no answer here; the job's log does.
+                let reported = self.leases.reject(&connection, &operation).await;
+                return reported.map_or(Answer::Done, Answer::Refusal);
             }
             Question::Registry { server } => match self.find_registry(server) {
                 Ok(Some(found)) => found,

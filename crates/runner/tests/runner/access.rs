@@ -195,7 +195,8 @@ async fn images_go_to_a_real_registry_and_no_password_lies_around() {
         "skopeo copy --quiet --dest-tls-verify=false oci:{}:latest docker://{host}/team/app:1\n         skopeo list-tags --tls-verify=false docker://{host}/team/app\n         skopeo inspect --tls-verify=false --format '{{{{.Digest}}}}' docker://{host}/team/app:1\n         cat $DOCKER_CONFIG/config.json; grep -r battery $HOME $DOCKER_CONFIG && exit 3; echo finished",
         image.display()
     );
-    let script: String = run.lines().map(|line| format!("                {line}\n")).collect();
+    let script = run.lines().map(|line| format!("                {line}")).collect::<Vec<_>>();
+    let script = script.join("\n") + "\n";
     let yaml = format!(
         "stages:\n  s:\n    jobs:\n      j:\n        steps:\n          login:\n            step: DockerLogin\n            with: {{serviceConnection: images, dockerRepository: {host}}}\n          push:\n            step: Command\n            with:\n              run: |\n{script}"
     );

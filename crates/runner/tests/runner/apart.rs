@@ -57,6 +57,48 @@ async fn the_environment_is_the_listed_one_and_descriptors_are_three() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_jobs_variables_act_on_nothing_outside_its_namespaces() {
+    let server = Server::start().await;
+    let runner = Running::start(&server, |_| ());
+    let outside = runner.folder.parent().unwrap().join("escaped");
+    let outside = outside.display();
+    // The first step leaves programs under the names of what is started outside the namespaces;
+    // the second is started with a path that finds them first.
+    let yaml = format!(
+        r#"variables:
+  - {{key: PATH, value: "tools:/usr/sbin:/usr/bin:/sbin:/bin"}}
+  - {{key: BASH_ENV, value: tools/env}}
+  - {{key: LD_PRELOAD, value: ./tools/absent.so}}
+stages:
+  s:
+    jobs:
+      j:
+        steps:
+          prepare:
+            step: Command
+            with:
+              run: |
+                mkdir tools
+                echo 'touch {outside} 2>/dev/null || true' > tools/env
+                for name in setsid bwrap bash; do
+                  printf '#!/bin/sh\ntouch {outside} 2>/dev/null\nexec /usr/bin/%s "$@"\n' $name > tools/$name
+                done
+                chmod +x tools/*
+          use:
+            step: Command
+            with: {{run: "echo the path is $PATH"}}
+"#
+    );
+    let job = server.queue(&yaml, &[]);
+    let finished = server.wait_for_end(&job).await;
+    let log = server.log(&job);
+    assert_succeeded(&finished, &log);
+    assert!(log.contains("the path is tools:"), "{log}");
+    let escaped = runner.folder.parent().unwrap().join("escaped");
+    assert!(!escaped.exists(), "a program of the job was run outside: {log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_socket_of_another_job_does_not_answer() {
     for use_namespaces in [true, false] {
         let server = Server::start().await;
