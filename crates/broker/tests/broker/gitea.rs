@@ -59,6 +59,7 @@ impl World {
     }
 
     /// Returns who the caller is, or the refusal.
+    #[expect(clippy::result_large_err, reason = "the refusal is the answer, sent as it is")]
     fn caller(&self, what: String, headers: &HeaderMap) -> Result<String, Response> {
         let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let (name, secret) = match header.and_then(|value| value.split_once(' ')) {
@@ -233,9 +234,9 @@ async fn mint(
         let token = format!("minted-{}-{name}", inner.minted);
         let made = (user, name, token.clone(), scopes);
         if inner.is_late {
-            inner.late.push(made)
+            inner.late.push(made);
         } else {
-            inner.tokens.push(made)
+            inner.tokens.push(made);
         }
         (!inner.is_late).then_some(token)
     });

@@ -153,9 +153,9 @@ async fn a_crash_before_the_mint_and_one_after_it_leave_nothing_alive() {
         let forge = test.connect("forge", gitea.url(), "secret-1").await;
         let holder = test.workload(&test.owner, &[forge.clone()]).await;
         if is_after {
-            gitea.hold_answers(true)
+            gitea.hold_answers(true);
         } else {
-            gitea.hold_mints(true)
+            gitea.hold_mints(true);
         }
         let asking = ask(&test, &holder, &forge);
         eventually("the question", || gitea.calls_of("POST token") == 1).await;
