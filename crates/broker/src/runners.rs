@@ -4,13 +4,14 @@ use keyferry_domain::actor::Identity;
 use keyferry_domain::audit::Target;
 use keyferry_domain::id::{OrganizationId, RunnerId, TokenId};
 use keyferry_domain::page::{Page, PageRequest};
+use keyferry_domain::run::JobState;
 use keyferry_domain::secret::SecretString;
 use keyferry_domain::token::{Token, TokenKind};
 use keyferry_domain::{Actor, Error, Result};
 use keyferry_policy::Action;
 pub use keyferry_store::runners::RunnerRecord;
 use keyferry_store::tokens::TokenRecord;
-use keyferry_store::{Change, runners, tokens};
+use keyferry_store::{Change, jobs, runners, tokens};
 use keyferry_vault::hash_token;
 
 use crate::Broker;
@@ -59,7 +60,8 @@ impl Broker {
         runners::list(&self.store, organization, page).await.map_err(store_failed)
     }
 
-    /// Deletes a runner; its token stops working at once. A job that it has is lost to it.
+    /// Deletes a runner; its token stops working at once, and the jobs that it has are over, with
+    /// their tokens and leases.
     pub async fn delete_runner(
         &self,
         actor: &Actor,
@@ -78,7 +80,13 @@ impl Broker {
         tokens::revoke_by_runner(&mut change, id, now).await.map_err(store_failed)?;
         change.commit().await.map_err(store_failed)?;
         let event = Event::done("runner.delete", Target::new("runner", id));
-        self.record(actor, Some(organization), event).await
+        self.record(actor, Some(organization), event).await?;
+        let held = jobs::list_running_by_runner(&self.store, id).await.map_err(store_failed)?;
+        for job in held {
+            let reason = Some("its runner was deleted".to_owned());
+            self.end_job(actor, job, JobState::Failed, reason).await?;
+        }
+        Ok(())
     }
 
     /// Makes the token of the runner inside the server, which serves every organization. The one

@@ -98,6 +98,16 @@ pub async fn list_by_run(
         .await
 }
 
+/// Lists the jobs that a runner has now.
+pub async fn list_running_by_runner(
+    on: impl Into<On<'_>>,
+    runner: &RunnerId,
+) -> Result<Vec<JobRecord>> {
+    on.into()
+        .select("WHERE state = 'running' AND runner_id = $1 ORDER BY id", params![runner])
+        .await
+}
+
 /// Changes a job; returns the new version.
 pub async fn update(on: impl Into<On<'_>>, record: &JobRecord) -> Result<i64> {
     on.into().save(record).await

@@ -73,7 +73,7 @@ impl Broker {
 
     /// Ends a running job; `false` when somebody else did at the same moment. The job and its
     /// leases end together, so that a crash leaves no lease of a job that is over.
-    pub(super) async fn end_job(
+    pub(crate) async fn end_job(
         &self,
         actor: &Actor,
         mut job: JobRecord,

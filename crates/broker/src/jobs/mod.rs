@@ -4,6 +4,7 @@ mod claim;
 mod doorbell;
 mod finish;
 mod log;
+mod overdue;
 mod rejected;
 mod report;
 mod reports;

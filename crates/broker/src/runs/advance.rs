@@ -226,6 +226,9 @@ impl Broker {
             after = Some(last.id.clone());
             for run in &open {
                 // One that cannot go on must not keep the others.
+                if let Err(error) = self.end_overdue_jobs(actor, run).await {
+                    tracing::error!(?error, run = %run.id, "end overdue jobs");
+                }
                 let moved = self.advance_run(actor, &run.organization_id, &run.id).await;
                 if let Err(error) = moved {
                     tracing::error!(?error, run = %run.id, "move a run on");

@@ -459,3 +459,56 @@ async fn who_follows_a_log_hears_of_each_part_and_of_the_end() {
         .await;
     assert_code(mixed, "not_found");
 }
+
+/// Lets time pass while a runner says all the time that its job is alive.
+async fn keep_alive(test: &TestBroker, job: &keyferry_domain::Actor, seconds: u64) {
+    for _ in 0..seconds / 20 {
+        test.advance(20);
+        let _ = test.broker.heartbeat(job, BTreeMap::new()).await;
+        test.broker.sweep_runs(&test.broker.system_actor()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_runner_that_does_not_stop_a_canceled_job_loses_it() {
+    let test = TestBroker::start().await;
+    let machine = runner(&test, "machine").await;
+    let id = pipeline(&test, &test.owner, "Build", TWO_STAGES).await.pipeline.id;
+    let started = start(&test, &test.owner, &id).await.run.id;
+    let (_, job) = claim_next(&test, &machine).await;
+    test.broker.cancel_run(&test.owner, &test.organization, &started).await.unwrap();
+    keep_alive(&test, &job, 100).await;
+    assert_eq!(run(&test, &started).await.run.state, RunState::Running);
+    keep_alive(&test, &job, 60).await;
+    assert_eq!(run(&test, &started).await.run.state, RunState::Canceled);
+    assert_code(test.broker.heartbeat(&job, BTreeMap::new()).await, "job_over");
+}
+
+#[tokio::test]
+async fn a_runner_that_goes_on_after_the_jobs_time_loses_it() {
+    let test = TestBroker::start().await;
+    let machine = runner(&test, "machine").await;
+    let yaml = "stages: {s: {jobs: {j: {timeoutMinutes: 3, steps: {a: {step: Command, with: {run: x}}}}}}}";
+    let id = pipeline(&test, &test.owner, "Build", yaml).await.pipeline.id;
+    let started = start(&test, &test.owner, &id).await.run.id;
+    let (_, job) = claim_next(&test, &machine).await;
+    keep_alive(&test, &job, 280).await;
+    assert_eq!(run(&test, &started).await.run.state, RunState::Running);
+    keep_alive(&test, &job, 60).await;
+    let failed = run(&test, &started).await.run;
+    assert_eq!(failed.state, RunState::Failed);
+    assert!(failed.reason.unwrap().contains("3 minutes"));
+}
+
+#[tokio::test]
+async fn deleting_a_runner_ends_the_jobs_that_it_has() {
+    let test = TestBroker::start().await;
+    let made = test.broker.create_runner(&test.owner, &test.organization, "machine").await.unwrap();
+    let machine = test.authenticate(&made.token).await;
+    let id = pipeline(&test, &test.owner, "Build", TWO_STAGES).await.pipeline.id;
+    let started = start(&test, &test.owner, &id).await.run.id;
+    let (_, job) = claim_next(&test, &machine).await;
+    test.broker.delete_runner(&test.owner, &test.organization, &made.record.id).await.unwrap();
+    assert_eq!(run(&test, &started).await.run.state, RunState::Failed);
+    assert_code(test.broker.heartbeat(&job, BTreeMap::new()).await, "job_over");
+}
