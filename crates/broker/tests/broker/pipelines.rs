@@ -143,12 +143,12 @@ async fn an_approval_holds_only_as_long_as_its_place_is_unchanged() {
     );
     assert_eq!(saved.bindings[0].approved_by, Some(user(&member)), "who approved stays");
 
-    // Another script loses the job's approval, and only that.
+    // Another script loses the job's approval, and that of the source which the script can read.
     let stolen = with_connection("forge", "./steal");
     let saved = save(&test, &admin, id, &stolen).await;
     assert_eq!(
         rights(&saved.bindings),
-        ["sources.app approved", "stages.build.jobs.compile needs_approval"]
+        ["sources.app needs_approval", "stages.build.jobs.compile needs_approval"]
     );
     assert_eq!(saved.bindings[1].approved_by, None);
     // Going back does not bring it back.
@@ -177,6 +177,32 @@ async fn an_approval_holds_only_as_long_as_its_place_is_unchanged() {
         rights(&saved.bindings),
         ["sources.app approved", "stages.build.jobs.compile approved"]
     );
+}
+
+#[tokio::test]
+async fn an_edit_costs_the_approval_of_the_places_that_it_touches_only() {
+    let test = TestBroker::start().await;
+    let (member, admin) = (test.add(Role::Member).await, test.add(Role::Admin).await);
+    git(&test, &member, "forge", Scope::Private).await;
+    let apart = "      apart:
+        sourceOption: []
+        steps:
+          do: {step: Command, with: {connections: {forge: forge}, run: echo one}}
+";
+    let yaml = format!("{}{apart}", with_connection("forge", "make"));
+    let made = pipeline(&test, &member, "Build", &yaml).await;
+    assert!(rights(&made.bindings).iter().all(|one| one.ends_with(" approved")));
+    let edited =
+        save(&test, &admin, &made.pipeline.id, &yaml.replace("echo one", "echo two")).await;
+    assert_eq!(
+        rights(&edited.bindings),
+        [
+            "sources.app approved",
+            "stages.build.jobs.apart needs_approval",
+            "stages.build.jobs.compile approved"
+        ]
+    );
+    assert_eq!(test.events("pipeline.update").await[0].data["places_waiting"], "1");
 }
 
 #[tokio::test]
