@@ -18,6 +18,7 @@ const MAKERS: &[&str] = &[
     "Self::invalid(",
     "Error::denied(",
     "Error::conflict(",
+    ".named(",
     "Self::conflict(",
     "Self::denied(",
     "upstream(",

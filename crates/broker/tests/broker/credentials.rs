@@ -28,15 +28,15 @@ fn page() -> PageRequest {
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_of_every_shape_go_in_and_are_found_nowhere() {
     let test = TestBroker::start().await;
-    let text = Canary::awkward("text").unwrap();
+    let words = Canary::awkward("text").unwrap();
     let lines = Canary::new("lines").unwrap();
     let file = Canary::new("file").unwrap();
     let large = [b"\0".repeat(512 * 1024), file.value().as_bytes().to_vec()].concat();
     let given = values(
-        &[("api", text.value()), ("pem", &format!("first\n{}\nlast\n", lines.value()))],
+        &[("api", words.value()), ("pem", &format!("first\n{}\nlast\n", lines.value()))],
         &[("blob.bin", &large), ("nothing", b"")],
     );
-    let canaries = [&text, &lines, &file];
+    let canaries = [&words, &lines, &file];
     let made = test
         .broker
         .create_credential(&test.owner, &test.organization, "Values", &given)

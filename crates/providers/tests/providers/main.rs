@@ -4,6 +4,7 @@
 
 mod contract;
 mod generic;
+mod git;
 mod gitea_leases;
 mod gitea_repositories;
 mod gitea_stand_in;

@@ -5,7 +5,7 @@ use keyferry_domain::connection::ConnectionId;
 use keyferry_pipeline::plan::SourcePlan;
 use keyferry_pipeline::steps::DeleteBranch;
 
-use super::{StepError, abilities, check_name, open_for_writing, repository_of, service};
+use super::{StepError, abilities, check_name, forge, open_for_writing, repository_of};
 use crate::git::Pushed;
 use crate::job::JobContext;
 
@@ -63,11 +63,11 @@ async fn delete_at_service(
     connection: &ConnectionId,
     query: &wire::DeleteBranch,
 ) -> Result<(), StepError> {
-    let client = service::client(job);
+    let client = forge::client(job);
     let mut was_lost = false;
     for calls in 1.. {
         let call = client.delete_branch(&job.organization, connection, query);
-        let Err(error) = service::unless_stopped(job, call).await? else { break };
+        let Err(error) = forge::unless_stopped(job, call).await? else { break };
         let is_missing = error
             .problem()
             .is_some_and(|problem| problem.status == 404 && problem.code == "not_found_at_service");
@@ -75,12 +75,12 @@ async fn delete_at_service(
             // The call before has done it, and only its answer got lost.
             break;
         }
-        if calls >= service::CALLS || !service::can_repeat(&error) {
-            let reason = service::reason(&error);
+        if calls >= forge::CALLS || !forge::can_repeat(&error) {
+            let reason = forge::reason(&error);
             return Err(StepError::Failed(format!("`{}` was not deleted: {reason}", query.branch)));
         }
-        was_lost |= service::is_lost(&error);
-        service::pause(job, calls).await?;
+        was_lost |= forge::is_lost(&error);
+        forge::pause(job, calls).await?;
     }
     Ok(())
 }

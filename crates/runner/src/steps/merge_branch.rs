@@ -9,7 +9,7 @@ use keyferry_pipeline::plan::SourcePlan;
 use keyferry_pipeline::steps::{MergeBranch, MergeStrategy};
 
 use super::{
-    StepError, abilities, check_name, delete_branch, open_for_writing, repository_of, service,
+    StepError, abilities, check_name, delete_branch, forge, open_for_writing, repository_of,
 };
 use crate::git::{Bare, GitError, Pushed, last_line};
 use crate::job::JobContext;
@@ -61,7 +61,7 @@ async fn merge_at_service(
 ) -> Result<Option<String>, StepError> {
     let Some((connection, repository)) = repository_of(job, source) else { return Ok(None) };
     let bare = open_for_writing(job, source).await?;
-    let client = service::client(job);
+    let client = forge::client(job);
     let mut was_lost = false;
     for calls in 1.. {
         // What is merged is what we looked at: the service refuses when the branch moved.
@@ -72,7 +72,7 @@ async fn merge_at_service(
         }
         let body = request(merge, &repository, &tip);
         let call = client.merge_branch(&job.organization, &connection, &body);
-        let error = match service::unless_stopped(job, call).await? {
+        let error = match forge::unless_stopped(job, call).await? {
             Ok(answer) => {
                 let line = match answer.commit {
                     Some(commit) => merged_line(merge, &commit),
@@ -89,16 +89,16 @@ async fn merge_at_service(
             try_merge(&bare, merge, false).await?;
         }
         let has_moved = code == Some("branch_moved");
-        if calls >= service::CALLS || !(has_moved || service::can_repeat(&error)) {
+        if calls >= forge::CALLS || !(has_moved || forge::can_repeat(&error)) {
             return Err(StepError::Failed(format!(
                 "`{}` was not merged into `{}`: {}",
                 merge.from,
                 merge.into,
-                service::reason(&error)
+                forge::reason(&error)
             )));
         }
-        was_lost |= service::is_lost(&error);
-        service::pause(job, calls).await?;
+        was_lost |= forge::is_lost(&error);
+        forge::pause(job, calls).await?;
     }
     Ok(None)
 }

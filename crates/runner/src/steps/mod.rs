@@ -4,8 +4,8 @@ mod add_git_tag;
 mod command;
 mod delete_branch;
 mod docker_login;
+mod forge;
 mod merge_branch;
-mod service;
 
 use std::collections::BTreeMap;
 use std::error::Error;

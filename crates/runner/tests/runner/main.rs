@@ -5,8 +5,8 @@
 mod access;
 mod apart;
 mod exec;
+mod forge;
 mod git;
 mod killed;
 mod life;
 mod server;
-mod service;

@@ -7,16 +7,18 @@ use anyhow::Result;
 use axum::Json;
 use axum::routing::post;
 use serde_json::{Value, json};
-use tokio::io::AsyncReadExt as _;
 
 /// Serves until standard input is closed.
 pub(crate) async fn serve() -> Result<()> {
     let router = axum::Router::new().route("/", post(answer));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     writeln!(std::io::stdout(), "listening on http://{}", listener.local_addr()?)?;
+    let input = tokio::task::spawn_blocking(|| {
+        std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink())
+    });
     let closed = async {
         // An error is an end, too.
-        let _end = tokio::io::stdin().read_to_end(&mut Vec::new()).await;
+        let _end = input.await;
     };
     axum::serve(listener, router).with_graceful_shutdown(closed).await?;
     Ok(())

@@ -124,11 +124,11 @@ pub(super) async fn update_connection(
         users: body.users,
         groups: body.groups,
     };
-    let changed = state
+    let outcome = state
         .broker
         .update_connection(&actor, &organization, &connection, &changes, body.version)
         .await;
-    answer(&actor, changed, view)
+    answer(&actor, outcome, view)
 }
 
 /// Deletes a connection; one that pipelines use by force only.

@@ -5,7 +5,7 @@ use keyferry_domain::Role;
 use keyferry_testkit::Canary;
 use serde_json::{Value, json};
 
-use crate::fixture::{Person, TestServer};
+use crate::fixture::{Person, TestServer, encoded};
 use crate::gitea::Gitea;
 
 const SECRET: &str = "secret-of-alice-7";
@@ -144,7 +144,7 @@ async fn list_connections_filters_pages_and_hides() {
     assert_eq!(ids(&server, &server.owner, "?type=git").await, Vec::<String>::new());
     let first = server.get(&server.owner, "/connections?limit=2").await.ok();
     let cursor = first["next_cursor"].as_str().unwrap();
-    let cursor: String = cursor.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let cursor = encoded(cursor);
     assert_eq!(ids(&server, &server.owner, &format!("?cursor={cursor}")).await, ["untried"]);
     server.get(&member, "/connections?type=svn").await.invalid("/type");
     server.get(&member, "/connections?limit=201").await.invalid("/limit");

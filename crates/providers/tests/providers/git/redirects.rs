@@ -4,8 +4,8 @@ use keyferry_domain::operation::RepositoryPath;
 use keyferry_providers::ProviderError;
 use keyferry_providers::provider::{Branch, ServicePage};
 
-use crate::stand_in::{StandIn, advertisement, answer};
-use crate::world::{CANARY, context, password, repositories, settings, target};
+use super::stand_in::{StandIn, advertisement, answer};
+use super::world::{CANARY, context, password, repositories, settings, target};
 
 const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
@@ -49,7 +49,7 @@ async fn other_schemes_and_logins_in_the_target_are_not_followed() {
 async fn the_same_host_may_send_us_to_another_path_and_it_is_used_from_then_on() {
     let server = StandIn::start(|_, line| {
         if line.starts_with("POST") {
-            let body = crate::stand_in::packets(&[&format!("{A} refs/heads/main\n"), "0000"]);
+            let body = super::stand_in::packets(&[&format!("{A} refs/heads/main\n"), "0000"]);
             return answer(200, &[("content-type", "application/x-git-upload-pack-result")], body);
         }
         if line.contains("/team/app.git/") {

@@ -11,8 +11,8 @@ use keyferry_providers::{Context, ProviderError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use crate::stand_in::{StandIn, advertisement, answer, packets};
-use crate::world::{
+use super::stand_in::{StandIn, advertisement, answer, packets};
+use super::world::{
     CANARY, context, context_allowing, git, password, repositories, settings, target,
 };
 
@@ -284,7 +284,7 @@ async fn verify_is_not_fooled_by_a_server_that_says_yes_to_everybody() {
     })
     .await;
     let settings =
-        crate::world::settings(&[("url", &server.url), ("verify_repository", "team/app")]);
+        super::world::settings(&[("url", &server.url), ("verify_repository", "team/app")]);
     let yes = git().verify(&context(), target(&settings, &credential)).await.unwrap();
     assert!(yes.contains("can be pushed to"), "{yes}");
 }

@@ -11,7 +11,7 @@ use keyferry_testkit::children::{command, run};
 use keyferry_testkit::peers::git_http::{GitHttp, PROGRAMS, TLS_PROGRAMS, USER};
 use keyferry_testkit::{Authority, Git, Scratch, require};
 
-use crate::world::{
+use super::world::{
     CANARY, context, git, password, repositories, settings, ssh_key, target, token,
 };
 
@@ -338,6 +338,6 @@ async fn a_credential_that_does_not_fit_the_address_is_refused() {
     let error =
         git().plan(target(&secret_in_url, &password), &Operation::Material, "kf-1").unwrap_err();
     assert!(!error.to_string().contains("hunter2"), "{error}");
-    let colon = crate::world::password("a:b", CANARY);
+    let colon = super::world::password("a:b", CANARY);
     assert!(git().plan(target(&https, &colon), &Operation::Material, "kf-1").is_err());
 }

@@ -11,7 +11,7 @@ use keyferry_testkit::{Scratch, require};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use crate::world::{context, context_allowing, git, repositories, settings, ssh_key, target};
+use super::world::{context, context_allowing, git, repositories, settings, ssh_key, target};
 
 struct Peer {
     server: GitSsh,
