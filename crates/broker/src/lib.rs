@@ -1,7 +1,7 @@
 //! The use cases: what Keyferry does, one file or folder per resource.
 //!
 //! The only crate that sees policy, vault, store and providers together. Every method takes the
-//! [`Actor`](keyferry_domain::Actor) first, is allowed or refused before its first decrypt, mint
+//! [`Actor`] first, is allowed or refused before its first decrypt, mint
 //! or write, and leaves exactly one audit event that is durable before it returns. It knows
 //! nothing of HTTP.
 //!

@@ -1,6 +1,6 @@
 //! The command line as a whole: options that every command takes, and the help around the commands.
 //!
-//! The commands themselves are in [`crate::commands`].
+//! The commands themselves are in `crate::commands`.
 
 use std::path::PathBuf;
 

@@ -1,7 +1,7 @@
 //! The command line: what people and scripts ask a Keyferry server for.
 //!
 //! Everything goes through the public API by its typed client; nothing here decides who may do
-//! what. Start with [`arguments`] for the shape, [`commands`] for what each command does, and
+//! what. Start with [`arguments`] for the shape, `commands` for what each command does, and
 //! [`helper`] for the credential helpers, which take a shorter way through `main`.
 
 pub mod arguments;

@@ -127,7 +127,7 @@ pub fn list(answer: &Answer) -> Reply {
     Reply::success(serde_json::to_string(&map).unwrap_or_else(|_| "{}".to_owned()))
 }
 
-/// Returns a refusal. Other text than [`NOT_FOUND`], so that it is not taken for "no credential".
+/// Returns a refusal. Other text than `NOT_FOUND`, so that it is not taken for "no credential".
 pub fn refuse(refusal: &Refusal) -> Reply {
     let text = for_people(&refusal.message, refusal.hint.as_deref());
     Reply { stdout: text.clone().into(), stderr: text, exit_code: 1 }

@@ -1,8 +1,8 @@
 //! Leases: the product in one folder.
 //!
-//! [`issue`] is the way of a question: who asks (`holder`), what they may have (`reach`), the row
+//! `issue` is the way of a question: who asks (`holder`), what they may have (`reach`), the row
 //! and the audit event that are durable before anything exists outside, the mint, the material.
-//! `cache` keeps material for a holder who asks again. `end` ends leases; [`revoke`] takes back
+//! `cache` keeps material for a holder who asks again. `end` ends leases; `revoke` takes back
 //! what was minted for them, also what a crash left behind. Listing is in `view`.
 
 mod cache;

@@ -1,7 +1,7 @@
 //! Steps: one file each with its `with` fields. What a step does is in the runner's file of the same
 //! name.
 //!
-//! To add a step: its file here, one line in [`NAMES`], one arm in `read_kind` and in `tables`.
+//! To add a step: its file here, one line in `NAMES`, one arm in `read_kind` and in `tables`.
 
 mod add_git_tag;
 mod catalogue;

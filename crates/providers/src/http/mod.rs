@@ -1,7 +1,7 @@
 //! Requests to outside services, and what their answers mean. All providers speak HTTP through
 //! this.
 //!
-//! [`Http`] belongs to one provider call: its deadline runs from when it is made. [`Request`]
+//! [`Http`] belongs to one provider call: its deadline runs from when it is made. `Request`
 //! builds and sends; [`Answer`] holds status, headers and a capped body, and sorts refusals into
 //! [`crate::ProviderError`]. What may be connected to is decided in [`crate::gate`].
 
