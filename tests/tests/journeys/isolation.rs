@@ -51,7 +51,7 @@ try sh -c 'ls /proc | grep -x [0-9]* | wc -l | grep -qv ^[0-9]$'
 try sh -c 'printf \"url={url}\\n\\n\" | KEYFERRY_SOCKET={socket} git credential fill | grep password'
 try sh -c 'printf \"url={url}\\n\\n\" | git credential fill | grep password'
 try cat /etc/shadow
-try ls /root
+try sh -c 'find /root -type f | grep -v /keyferry$'
 try touch /usr/bin/keyferry-was-here
 try touch \"$(dirname \"$(command -v keyferry)\")/keyferry-was-here\"
 try mount -t tmpfs none /mnt
