@@ -255,8 +255,8 @@ mod tests {
             "find a connection called `image`; this step has `images`, `keys`"
         );
         assert_eq!(
-            render("${images.token}").unwrap_err().to_string(),
-            "find `token` in the connection `images`; it has `username`, `password`"
+            render("${images.secret}").unwrap_err().to_string(),
+            "find `secret` in the connection `images`; it has `username`, `password`"
         );
     }
 
