@@ -10,8 +10,8 @@ use keyferry_store::connections::ConnectionRecord;
 use super::end::ended;
 use crate::Broker;
 
-/// A credential is not tried again before so many seconds have passed: a job that reports in a
-/// loop must not make Keyferry hammer the service.
+/// A credential that was refused is not tried again before so many seconds have passed: a job that
+/// reports in a loop must not make Keyferry hammer the service.
 const TRIAL_GAP_SECONDS: u64 = 10;
 
 /// What was found after a holder reported a refusal.
@@ -69,10 +69,12 @@ impl Broker {
             return Err(Error::not_found(format!("connection `{}`", connection.id)));
         }
         let now = self.clock.now();
-        let is_fresh = connection
-            .checked_at
-            .is_some_and(|checked| now.since(checked).as_secs() < TRIAL_GAP_SECONDS);
-        if is_fresh {
+        // What was healthy just now may have changed since; what was refused is known.
+        let is_known = connection.health_status == HealthStatus::Rejected
+            && connection
+                .checked_at
+                .is_some_and(|checked| now.since(checked).as_secs() < TRIAL_GAP_SECONDS);
+        if is_known {
             return Ok(Rejection { connection });
         }
         let opened = self.open_current(connection).await?;

@@ -167,8 +167,8 @@ async fn a_reported_rejection_ends_the_lease_and_says_what_to_do() {
     });
     let issued = server.post(&worker, "/leases", git).await.created();
     let path = format!("/leases/{}/rejection", issued["lease_id"].as_str().unwrap());
+    // At once: that the credential was good a moment ago says nothing.
     gitea.set_password("alice", "another password");
-    server.advance(60);
 
     let other = workload(&server, &server.owner, &["forge"]).await;
     let foreign = server.call(Some(&other.token), Method::POST, &path, None).await;
