@@ -56,7 +56,6 @@ impl Big {
         if !output.status.success() {
             bail!("{}", children::describe(&output));
         }
-        children::give_to_unprivileged(&bare)?;
         let proxy = Proxy::start(server.port())?;
         Ok(Self { _server: server, proxy, scratch })
     }
