@@ -103,7 +103,7 @@ fn queue_holding_secret(server: &Server, mark: &str) -> String {
         },
     );
     let yaml = script(&format!(
-        "grep -q hunter2 $SERVICE_BINDING_ROOT/db/password && echo holding; sleep {mark}"
+        "grep -q hunter2 $SERVICE_BINDING_ROOT/db/password && echo holding; echo ====; sleep {mark}"
     ))
     .replace("with:\n", "with:\n              connections: {db: settings}\n");
     server.queue(&yaml, &[("settings", "generic", "")])
