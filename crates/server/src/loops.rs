@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::settings::Settings;
+use crate::settings::{RootKeySettings, Settings};
 
 const SWEEP_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -96,7 +96,12 @@ pub(crate) async fn start_runner(
     let mut options = keyferry_runner::Settings::new(settings.runner.work_dir.clone(), program);
     options.parallel_jobs = settings.runner.jobs.into();
     options.require_isolation = settings.runner.require_isolation;
+    options.ca_bundle.clone_from(&settings.runner.job_ca_bundle);
     options.hidden_paths = vec![settings.data_dir.clone()];
+    if let RootKeySettings::File(path) | RootKeySettings::DefaultFile(path) = &settings.root_key {
+        options.hidden_paths.push(path.clone());
+    }
+    options.hidden_paths.extend(settings.listen.tls.iter().map(|tls| tls.key.clone()));
     let runner = Runner::new(options, client);
     Ok(tokio::spawn(async move {
         if let Err(error) = runner.run(shutdown).await {

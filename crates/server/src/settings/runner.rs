@@ -29,6 +29,12 @@ pub(super) struct RunnerArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     keyferry_program: Option<PathBuf>,
 
+    /// Certificates in PEM that the jobs' tools trust instead of the system's: for services with a
+    /// private certificate authority.
+    #[arg(long, env = "KEYFERRY_JOB_CA_BUNDLE", value_name = "FILE", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job_ca_bundle: Option<PathBuf>,
+
     /// Folder for the jobs' workspaces [default: work in --data-dir].
     #[arg(long, env = "KEYFERRY_RUNNER_WORK_DIR", value_name = "FOLDER", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,6 +49,7 @@ pub struct RunnerSettings {
     pub jobs: u16,
     pub require_isolation: bool,
     pub keyferry_program: Option<PathBuf>,
+    pub job_ca_bundle: Option<PathBuf>,
     pub work_dir: PathBuf,
 }
 
@@ -53,6 +60,7 @@ impl RunnerArgs {
             jobs: self.runner_jobs.unwrap_or(2).max(1),
             require_isolation: self.require_isolation,
             keyferry_program: self.keyferry_program,
+            job_ca_bundle: self.job_ca_bundle,
             work_dir: self.runner_work_dir.unwrap_or_else(|| data_dir.join("work")),
         }
     }
