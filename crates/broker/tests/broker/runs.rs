@@ -438,3 +438,25 @@ async fn a_run_that_cannot_go_on_does_not_keep_the_others() {
         ["build.compile succeeded", "deploy.roll queued"]
     );
 }
+
+#[tokio::test]
+async fn other_variables_or_branches_take_the_right_to_use_the_connections() {
+    let test = TestBroker::start().await;
+    let member = test.add(Role::Member).await;
+    let admin = test.add(Role::Admin).await;
+    crate::scenes::git(&test, &member, "forge", keyferry_domain::Scope::Private).await;
+    let yaml = crate::scenes::with_connection("forge", "make");
+    let id = pipeline(&test, &member, "Build", &yaml).await.pipeline.id;
+    let start_with = async |who: &keyferry_domain::Actor, variables: &[&str], branches: &[&str]| {
+        let pairs = |names: &[&str]| {
+            names.iter().map(|name| ((*name).to_owned(), "other".to_owned())).collect()
+        };
+        let new = NewRun { variables: pairs(variables), branches: pairs(branches), comment: None };
+        test.broker.create_run(who, &test.organization, &id, new).await
+    };
+    assert_code(start_with(&admin, &["BASH_ENV"], &[]).await, "run_inputs_need_use");
+    assert_code(start_with(&admin, &[], &["app"]).await, "run_inputs_need_use");
+    assert!(start_with(&admin, &[], &[]).await.is_ok());
+    assert!(start_with(&member, &["TARGET"], &["app"]).await.is_ok());
+    assert_eq!(test.events("run.create").await.len(), 4);
+}
