@@ -51,6 +51,11 @@ pub(crate) fn start(
     Ok(child)
 }
 
+/// Keeps everything in this process from starting a command until the guard is dropped.
+pub(crate) fn pause_starts() -> impl Drop {
+    living()
+}
+
 /// Forgets a process that was started here and is over.
 pub(crate) fn forget(process: u32) {
     living().remove(&process);

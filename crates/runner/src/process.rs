@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -245,11 +245,8 @@ impl Processes {
             invocation.arguments.clone(),
         );
         arguments.insert(0, program);
-        if !self.leaked_descriptors.is_empty() {
-            // Safe Rust cannot close these between fork and exec; a shell can.
-            let closing: Vec<String> =
-                self.leaked_descriptors.iter().map(|number| format!("{number}>&-")).collect();
-            let script = format!("exec {}; exec \"$@\"", closing.join(" "));
+        let meant = handed.iter().map(|file| &file.content).chain(variables);
+        if let Some(script) = closing(&self.leaked_descriptors, meant) {
             arguments.splice(0..0, ["bash", "-c", &script, "keyferry"].map(OsString::from));
         }
         let mut command = plain_command("setsid");
@@ -304,9 +301,24 @@ pub(crate) fn plain_command(program: impl AsRef<OsStr>) -> Command {
     Command::new(program)
 }
 
+/// Returns a shell's text that closes what leaked in and then runs its arguments; safe Rust cannot
+/// close anything between fork and exec. What is `meant` to be inherited stays open: a leaked
+/// descriptor may be closed by now, and its number in use again.
+fn closing<'a>(leaked: &[i32], meant: impl Iterator<Item = &'a OwnedFd>) -> Option<String> {
+    let meant: BTreeSet<i32> = meant.map(AsRawFd::as_raw_fd).collect();
+    let closed: Vec<String> = leaked
+        .iter()
+        .filter(|number| !meant.contains(number))
+        .map(|number| format!("{number}>&-"))
+        .collect();
+    (!closed.is_empty()).then(|| format!("exec {}; exec \"$@\"", closed.join(" ")))
+}
+
 /// Returns descriptors above 2 that a child would inherit. To be asked before this process makes
 /// itself undumpable, after which it cannot read its own `/proc`.
 pub(crate) fn inheritable_descriptors() -> Vec<i32> {
+    // Whoever is starting something makes descriptors inheritable for a moment; those are no leak.
+    let _nothing_starts = family::pause_starts();
     let Ok(entries) = fs::read_dir("/proc/self/fdinfo") else { return Vec::new() };
     let mut found = Vec::new();
     for entry in entries.flatten() {
@@ -348,4 +360,21 @@ async fn read_capped(mut stream: pipe::Receiver) -> Vec<u8> {
         bytes.extend_from_slice(&buffer[..count.min(room)]);
     }
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_descriptor_that_is_handed_over_is_not_closed_as_a_leak() {
+        let handed = in_memory(b"secret").unwrap();
+        let number = handed.as_raw_fd();
+        assert_eq!(closing(&[number], [&handed].into_iter()), None);
+        assert_eq!(
+            closing(&[number, 901], [&handed].into_iter()).unwrap(),
+            "exec 901>&-; exec \"$@\""
+        );
+        assert_eq!(closing(&[], std::iter::empty()), None);
+    }
 }
