@@ -9,9 +9,9 @@ use keyferry_domain::lease::Lease;
 use keyferry_domain::page::{Page, PageRequest};
 use keyferry_domain::{Actor, Error, Result};
 use keyferry_policy::Action;
-use keyferry_store::StoreError;
 use keyferry_store::audit::{AuditRecord, FIRST_HASH};
 use keyferry_store::journal::Entry;
+use keyferry_store::{Change, StoreError};
 use keyferry_vault::link;
 
 use crate::Broker;
@@ -90,7 +90,8 @@ pub struct BrokenEvent {
 }
 
 impl Broker {
-    /// Writes an event down; returns when it is durable. No record, no answer.
+    /// Writes down something that changed nothing here, such as a refusal; returns when it is
+    /// durable. No record, no answer.
     pub(crate) async fn record(
         &self,
         actor: &Actor,
@@ -108,7 +109,42 @@ impl Broker {
         event: Event,
         lease: Option<Lease>,
     ) -> Result<()> {
-        let event = AuditEvent {
+        let event = self.audit_event(actor, organization, event);
+        self.journal.record(Entry { event, lease }).await.map_err(store_failed)?;
+        Ok(())
+    }
+
+    /// Commits a change together with the event that tells of it: both are durable then, or neither.
+    pub(crate) async fn commit(
+        &self,
+        change: Change,
+        actor: &Actor,
+        organization: Option<&OrganizationId>,
+        event: Event,
+    ) -> Result<()> {
+        self.commit_all(change, actor, organization, [event]).await
+    }
+
+    /// Like [`Self::commit`], for a change that several events tell of.
+    pub(crate) async fn commit_all(
+        &self,
+        change: Change,
+        actor: &Actor,
+        organization: Option<&OrganizationId>,
+        events: impl IntoIterator<Item = Event>,
+    ) -> Result<()> {
+        let events = events.into_iter().map(|event| self.audit_event(actor, organization, event));
+        self.journal.commit(change, events).await.map_err(store_failed)?;
+        Ok(())
+    }
+
+    fn audit_event(
+        &self,
+        actor: &Actor,
+        organization: Option<&OrganizationId>,
+        event: Event,
+    ) -> AuditEvent {
+        AuditEvent {
             id: EventId::generate(&*self.clock, &*self.random),
             organization: organization.cloned(),
             at: self.clock.now(),
@@ -120,9 +156,7 @@ impl Broker {
             outcome: event.outcome,
             reason: event.reason,
             data: event.data,
-        };
-        self.journal.record(Entry { event, lease }).await.map_err(store_failed)?;
-        Ok(())
+        }
     }
 
     /// Lists events of an organization, newest first.

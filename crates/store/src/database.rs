@@ -248,6 +248,15 @@ fn pg_rows(table: &'static str, rows: Vec<sqlx::postgres::PgRow>) -> Vec<Row> {
 }
 
 impl On<'_> {
+    pub(crate) fn is_embedded(&self) -> bool {
+        match &self.0 {
+            Place::Store(store) => store.is_embedded(),
+            Place::Change(Change(begun)) | Place::Own(Change(begun)) => {
+                matches!(begun, Begun::Lite(_))
+            }
+        }
+    }
+
     /// Makes sure that the following statements are one transaction: the caller's, or one that
     /// [`On::finish`] ends.
     pub(crate) async fn together(self) -> Result<Self> {

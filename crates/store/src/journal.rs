@@ -2,8 +2,9 @@
 //!
 //! Callers queue their entries; one task takes whatever is waiting, up to a bound, and commits
 //! it as one transaction with one statement per table, since each statement costs a hop and each
-//! commit a sync of the disk. Every caller waits for its own commit. The task alone knows where
-//! the chain ends; whatever goes wrong makes it look again.
+//! commit a sync of the disk. Every caller waits for its own commit. A change of something else
+//! brings its transaction, and its event becomes part of that. Where the chain ends is known to
+//! this process alone; whatever goes wrong makes it look again.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::audit::{self, AuditRecord};
-use crate::database::{On, Store};
+use crate::database::{Change, On, Store};
 use crate::error::{Result, StoreError};
 use crate::leases::LeaseRecord;
 use crate::record::Record;
@@ -52,11 +53,11 @@ pub struct Journal {
     queue: mpsc::Sender<Waiting>,
     closing: Arc<Notify>,
     writer: Arc<Mutex<Option<JoinHandle<()>>>>,
+    chain: Arc<Chain>,
 }
 
 struct Waiting {
     entry: Entry,
-    canonical: String,
     done: oneshot::Sender<Result<ChainedEvent>>,
 }
 
@@ -66,22 +67,52 @@ impl Journal {
     pub fn start(store: Store, chain: &str, link: Link) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let closing = Arc::new(Notify::new());
-        let writer = Writer { store, chain: chain.to_owned(), link, head: None };
+        let chain = Arc::new(Chain { name: chain.to_owned(), link, head: Mutex::default() });
+        let writer = Writer { store, chain: Arc::clone(&chain) };
         let task = tokio::spawn(writer.run(waiting, Arc::clone(&closing)));
-        Self { queue, closing, writer: Arc::new(Mutex::new(Some(task))) }
+        Self { queue, closing, writer: Arc::new(Mutex::new(Some(task))), chain }
     }
 
     /// Records an event, and the new lease with it; returns when both are durable. With an error,
     /// no answer may leave.
     pub async fn record(&self, entry: impl Into<Entry>) -> Result<ChainedEvent> {
-        let entry = entry.into();
-        let canonical = audit::canonical(&entry.event);
         let (done, answer) = oneshot::channel();
         let closed = StoreError::Unavailable { source: None };
-        if self.queue.send(Waiting { entry, canonical, done }).await.is_err() {
+        if self.queue.send(Waiting { entry: entry.into(), done }).await.is_err() {
             return Err(closed);
         }
         answer.await.unwrap_or(Err(closed))
+    }
+
+    /// Commits a change together with the events that tell of it: both are durable when this
+    /// returns, or neither is.
+    pub async fn commit(
+        &self,
+        mut change: Change,
+        events: impl IntoIterator<Item = AuditEvent>,
+    ) -> Result<Vec<ChainedEvent>> {
+        let events: Vec<AuditEvent> = events.into_iter().collect();
+        // From here to its end the transaction waits for nothing but the database.
+        let mut head = self.chain.head.lock().await;
+        *head = None;
+        let mut races = 0;
+        let records = loop {
+            let end = audit::read_head(&mut On::from(&mut change), &self.chain.name).await?;
+            let records = self.chain.continued(end, events.iter().cloned());
+            let mut on = On::from(&mut change);
+            // A refused statement must not be the end of the whole transaction.
+            on.execute("SAVEPOINT chain".to_owned(), Vec::new()).await?;
+            match insert_all(&mut on, &records).await {
+                Ok(()) => break records,
+                // Another server writes to the same chain, and was faster.
+                Err(error) if error.is_unique_violation() && races < RACES => races += 1,
+                Err(error) => return Err(error),
+            }
+            on.execute("ROLLBACK TO SAVEPOINT chain".to_owned(), Vec::new()).await?;
+        };
+        change.commit().await?;
+        *head = end_of(&records);
+        Ok(records.into_iter().map(chained).collect())
     }
 
     /// Takes no more entries, writes those that wait, and returns when that is done.
@@ -100,16 +131,51 @@ impl std::fmt::Debug for Journal {
     }
 }
 
+/// A chain of events, as far as this process knows it.
+struct Chain {
+    name: String,
+    link: Link,
+    /// Where it ends; unknown at the start and after a failure. Locked by whoever adds to it, last
+    /// of all locks and with the transaction begun: so it cannot be waited for in a circle.
+    head: Mutex<Option<Head>>,
+}
+
+/// The last sequence number, and its hash.
+type Head = (i64, String);
+
+impl Chain {
+    /// Gives each event its place after `head`.
+    fn continued(&self, head: Head, entries: impl Iterator<Item = AuditEvent>) -> Vec<AuditRecord> {
+        let (mut sequence, mut previous_hash) = head;
+        let mut records = Vec::with_capacity(entries.size_hint().0);
+        for event in entries {
+            sequence += 1;
+            let canonical = audit::canonical(&event);
+            let hash = (self.link)(&previous_hash, &canonical);
+            records.push(AuditRecord {
+                chain: self.name.clone(),
+                sequence,
+                event,
+                canonical,
+                previous_hash: std::mem::replace(&mut previous_hash, hash.clone()),
+                hash,
+            });
+        }
+        records
+    }
+}
+
+fn end_of(records: &[AuditRecord]) -> Option<Head> {
+    records.last().map(|last| (last.sequence, last.hash.clone()))
+}
+
 struct Writer {
     store: Store,
-    chain: String,
-    link: Link,
-    /// Where the chain ends; unknown at the start and after a failure.
-    head: Option<(i64, String)>,
+    chain: Arc<Chain>,
 }
 
 impl Writer {
-    async fn run(mut self, mut waiting: mpsc::Receiver<Waiting>, closing: Arc<Notify>) {
+    async fn run(self, mut waiting: mpsc::Receiver<Waiting>, closing: Arc<Notify>) {
         let mut group = Vec::with_capacity(GROUP);
         loop {
             let count = tokio::select! {
@@ -127,7 +193,7 @@ impl Writer {
     }
 
     /// Writes a group and tells each caller.
-    async fn commit(&mut self, mut group: Vec<Waiting>) {
+    async fn commit(&self, mut group: Vec<Waiting>) {
         match self.write(&group).await {
             Ok(events) => {
                 for (waiting, event) in group.into_iter().zip(events) {
@@ -157,23 +223,29 @@ impl Writer {
 
     /// Writes a group as one transaction, again if another process was faster. The end of the
     /// chain is then read within the transaction: on SQLite that cannot lose a second time.
-    async fn write(&mut self, group: &[Waiting]) -> Result<Vec<ChainedEvent>> {
+    async fn write(&self, group: &[Waiting]) -> Result<Vec<ChainedEvent>> {
+        let leases: Vec<LeaseRecord> = group
+            .iter()
+            .filter_map(|waiting| waiting.entry.lease.clone().map(LeaseRecord::new))
+            .collect();
         let mut races = 0;
         loop {
             let mut on = On::from(&self.store).together().await?;
-            let head = match self.head.take() {
-                Some(head) => head,
-                None => audit::read_head(&mut on, &self.chain).await?,
+            let mut head = self.chain.head.lock().await;
+            let end = match head.take() {
+                Some(known) => known,
+                None => audit::read_head(&mut on, &self.chain.name).await?,
             };
-            let records = self.chain(head.clone(), group);
-            match self.store_all(on, &records, group).await {
+            let events = group.iter().map(|waiting| waiting.entry.event.clone());
+            let records = self.chain.continued(end.clone(), events);
+            match store_all(on, &records, &leases).await {
                 Ok(()) => {
-                    self.head = records.last().map(|last| (last.sequence, last.hash.clone()));
+                    *head = end_of(&records);
                     return Ok(records.into_iter().map(chained).collect());
                 }
                 Err(error) if error.is_unique_violation() => {
                     races += 1;
-                    if audit::head(&self.store, &self.chain).await? == head || races > RACES {
+                    if audit::head(&self.store, &self.chain.name).await? == end || races > RACES {
                         return Err(StoreError::AlreadyExists { what: "audit event or lease" });
                     }
                 }
@@ -181,42 +253,12 @@ impl Writer {
             }
         }
     }
+}
 
-    /// Gives each event its place in the chain.
-    fn chain(&self, head: (i64, String), group: &[Waiting]) -> Vec<AuditRecord> {
-        let (mut sequence, mut previous_hash) = head;
-        let mut records = Vec::with_capacity(group.len());
-        for waiting in group {
-            sequence += 1;
-            let hash = (self.link)(&previous_hash, &waiting.canonical);
-            records.push(AuditRecord {
-                chain: self.chain.clone(),
-                sequence,
-                event: waiting.entry.event.clone(),
-                canonical: waiting.canonical.clone(),
-                previous_hash: std::mem::replace(&mut previous_hash, hash.clone()),
-                hash,
-            });
-        }
-        records
-    }
-
-    async fn store_all(
-        &self,
-        mut on: On<'_>,
-        records: &[AuditRecord],
-        group: &[Waiting],
-    ) -> Result<()> {
-        let leases: Vec<LeaseRecord> = group
-            .iter()
-            .filter_map(|waiting| waiting.entry.lease.clone().map(LeaseRecord::new))
-            .collect();
-        if !leases.is_empty() {
-            insert_all(&mut on, &leases, self.store.is_embedded()).await?;
-        }
-        insert_all(&mut on, records, self.store.is_embedded()).await?;
-        on.finish().await
-    }
+async fn store_all(mut on: On<'_>, records: &[AuditRecord], leases: &[LeaseRecord]) -> Result<()> {
+    insert_all(&mut on, leases).await?;
+    insert_all(&mut on, records).await?;
+    on.finish().await
 }
 
 fn chained(record: AuditRecord) -> ChainedEvent {
@@ -230,10 +272,10 @@ fn chained(record: AuditRecord) -> ChainedEvent {
 
 /// Adds many rows by one statement with one value: the rows as a JSON array. The two engines read
 /// such an array in different words; this is the one place where the SQL text differs.
-async fn insert_all<R: Record>(on: &mut On<'_>, records: &[R], is_embedded: bool) -> Result<()> {
+async fn insert_all<R: Record>(on: &mut On<'_>, records: &[R]) -> Result<()> {
     let rows: Vec<Vec<Param>> = records.iter().map(Record::params).collect();
     let Some(first) = rows.first() else { return Ok(()) };
-    let sql = if is_embedded {
+    let sql = if on.is_embedded() {
         let values: Vec<String> =
             (0..R::PARTS.len()).map(|place| format!("value ->> '$[{place}]'")).collect();
         format!(

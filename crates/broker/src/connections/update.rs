@@ -6,7 +6,6 @@ use keyferry_domain::id::{GroupId, OrganizationId, UserId};
 use keyferry_domain::{Actor, Error, Result, Scope};
 use keyferry_policy::Action;
 use keyferry_store::connection_members::Chosen;
-use keyferry_store::connections::ConnectionRecord;
 use keyferry_store::{connection_members, connections, fold};
 
 use super::view::ConnectionDetails;
@@ -64,10 +63,16 @@ impl Broker {
                 .with("groups", join(&chosen.groups));
         }
         details.connection.updated_at = self.clock.now();
+        let mut change = self.store.begin().await.map_err(store_failed)?;
         details.connection.version =
-            self.store_changes(&details.connection, new_scope.as_ref()).await?;
+            connections::update(&mut change, &details.connection).await.map_err(store_failed)?;
+        if let Some((_, chosen)) = &new_scope {
+            connection_members::replace(&mut change, organization, id, chosen)
+                .await
+                .map_err(store_failed)?;
+        }
+        self.commit(change, actor, Some(organization), event).await?;
         self.leases.forget();
-        self.record(actor, Some(organization), event).await?;
         Ok(details)
     }
 
@@ -91,23 +96,6 @@ impl Broker {
         let chosen = self.check_scope(organization, scope, users, groups).await?;
         let is_same = scope == before.connection.scope && chosen == before.chosen;
         Ok((!is_same).then_some((scope, chosen)))
-    }
-
-    async fn store_changes(
-        &self,
-        connection: &ConnectionRecord,
-        new_scope: Option<&(Scope, Chosen)>,
-    ) -> Result<i64> {
-        let mut change = self.store.begin().await.map_err(store_failed)?;
-        let version = connections::update(&mut change, connection).await.map_err(store_failed)?;
-        if let Some((_, chosen)) = new_scope {
-            let organization = &connection.organization_id;
-            connection_members::replace(&mut change, organization, &connection.id, chosen)
-                .await
-                .map_err(store_failed)?;
-        }
-        change.commit().await.map_err(store_failed)?;
-        Ok(version)
     }
 }
 

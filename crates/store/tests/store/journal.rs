@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use keyferry_domain::lease::Lease;
 use keyferry_store::audit::{self, AuditRecord, FIRST_HASH};
 use keyferry_store::journal::Entry;
-use keyferry_store::{Journal, Store, StoreError, StoreOptions, leases};
+use keyferry_store::{Journal, Store, StoreError, StoreOptions, leases, users};
 
 use crate::world::{World, each};
 
@@ -274,6 +274,85 @@ async fn a_crash_between_statements_loses_nothing_that_was_acknowledged() {
             let record = &chain[usize::try_from(event.sequence).unwrap() - 1];
             assert_eq!((&record.event, &record.hash), (&event.event, &event.hash));
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_change_and_its_event_are_one_commit() {
+    each(async |world| {
+        let journal = Journal::start(world.store.clone(), "main", link);
+        journal.record(entry(world, None)).await.unwrap();
+        let user = world.user_record("someone@example.com");
+
+        // Given up before its commit: nothing of either is there.
+        let mut change = world.store.begin().await.unwrap();
+        users::create(&mut change, &user).await.unwrap();
+        drop(change);
+        assert_eq!(verified(&world.store, "main").await.len(), 1);
+
+        let mut change = world.store.begin().await.unwrap();
+        users::create(&mut change, &user).await.unwrap();
+        let events = [world.event(None, "a.done"), world.event(None, "b.done")];
+        let told = journal.commit(change, events).await.unwrap();
+        assert_eq!(told.iter().map(|event| event.sequence).collect::<Vec<_>>(), [2, 3]);
+        assert_eq!(users::find(&world.store, &user.id).await.unwrap(), Some(user));
+        // The writer goes on behind them.
+        assert_eq!(journal.record(entry(world, None)).await.unwrap().sequence, 4);
+        assert_eq!(verified(&world.store, "main").await.len(), 4);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_change_whose_event_is_refused_does_not_happen() {
+    each(async |world| {
+        let journal = Journal::start(world.store.clone(), "main", link);
+        let known = journal.record(entry(world, None)).await.unwrap();
+        let user = world.user_record("someone@example.com");
+        let mut change = world.store.begin().await.unwrap();
+        users::create(&mut change, &user).await.unwrap();
+        assert!(journal.commit(change, [known.event]).await.is_err());
+        assert_eq!(users::find(&world.store, &user.id).await.unwrap(), None);
+        assert_eq!(journal.record(entry(world, None)).await.unwrap().sequence, 2);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn changes_and_the_writers_of_two_processes_make_one_chain() {
+    each(async |world| {
+        let other = Store::open(&world.url, StoreOptions::default()).await.unwrap();
+        let journals = [
+            (world.store.clone(), Journal::start(world.store.clone(), "main", link)),
+            (other.clone(), Journal::start(other.clone(), "main", link)),
+        ];
+        let mut writers = Vec::new();
+        for (store, journal) in &journals {
+            let (recorder, entries) =
+                (journal.clone(), (0..30).map(|_| entry(world, None)).collect::<Vec<_>>());
+            writers.push(tokio::spawn(async move {
+                for entry in entries {
+                    recorder.record(entry).await.unwrap();
+                }
+            }));
+            let (store, journal) = (store.clone(), journal.clone());
+            let events: Vec<_> = (0..30).map(|_| world.event(None, "thing.change")).collect();
+            writers.push(tokio::spawn(async move {
+                for event in events {
+                    let change = store.begin().await.unwrap();
+                    journal.commit(change, [event]).await.unwrap();
+                }
+            }));
+        }
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        assert_eq!(verified(&world.store, "main").await.len(), 120);
+        for (_, journal) in &journals {
+            journal.close().await;
+        }
+        other.close().await;
     })
     .await;
 }
