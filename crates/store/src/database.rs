@@ -10,9 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, PgPool, Postgres, Sqlite, SqlitePool, Transaction};
+use sqlx::{
+    AssertSqlSafe, PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool,
+    Transaction,
+};
 
 use crate::checkpoint;
 use crate::error::{Result, StoreError};
@@ -205,6 +209,21 @@ enum Place<'a> {
     Store(&'a Store),
     Change(&'a mut Change),
     Own(Change),
+    Held(Held),
+}
+
+/// A connection outside a transaction.
+enum Held {
+    Lite(PoolConnection<Sqlite>),
+    Pg(PoolConnection<Postgres>),
+}
+
+/// By what a statement reaches the database.
+enum Way<'a> {
+    LitePool(&'a SqlitePool),
+    PgPool(&'a PgPool),
+    Lite(&'a mut SqliteConnection),
+    Pg(&'a mut PgConnection),
 }
 
 impl<'a> From<&'a Store> for On<'a> {
@@ -254,6 +273,7 @@ impl On<'_> {
             Place::Change(Change(begun)) | Place::Own(Change(begun)) => {
                 matches!(begun, Begun::Lite(_))
             }
+            Place::Held(held) => matches!(held, Held::Lite(_)),
         }
     }
 
@@ -266,11 +286,22 @@ impl On<'_> {
         }
     }
 
+    /// Takes the connection that writes, for statements that are a transaction each.
+    pub(crate) async fn hold(store: &Store) -> Result<Self> {
+        Ok(Self(Place::Held(match &*store.engine {
+            Engine::Lite(lite) => {
+                lite.writes.fetch_add(1, Ordering::Relaxed);
+                Held::Lite(lite.writer.acquire().await?)
+            }
+            Engine::Pg(pool) => Held::Pg(pool.acquire().await?),
+        })))
+    }
+
     /// Commits what [`On::together`] began.
     pub(crate) async fn finish(self) -> Result<()> {
         match self.0 {
             Place::Own(change) => change.commit().await,
-            Place::Store(_) | Place::Change(_) => Ok(()),
+            Place::Store(_) | Place::Change(_) | Place::Held(_) => Ok(()),
         }
     }
 
@@ -306,57 +337,41 @@ impl On<'_> {
         sql: String,
         params: Vec<Param>,
     ) -> Result<Vec<Row>> {
-        let begun = match &mut self.0 {
-            Place::Store(store) => {
-                return match &*store.engine {
-                    Engine::Lite(lite) => {
-                        lite.writes.fetch_add(1, Ordering::Relaxed);
-                        let rows = bound!(sql, params).fetch_all(&lite.writer).await?;
-                        Ok(lite_rows(table, rows))
-                    }
-                    Engine::Pg(pool) => {
-                        Ok(pg_rows(table, bound!(sql, params).fetch_all(pool).await?))
-                    }
-                };
-            }
-            Place::Change(change) => &mut change.0,
-            Place::Own(change) => &mut change.0,
-        };
-        match begun {
-            Begun::Lite(transaction) => {
-                Ok(lite_rows(table, bound!(sql, params).fetch_all(&mut **transaction).await?))
-            }
-            Begun::Pg(transaction) => {
-                Ok(pg_rows(table, bound!(sql, params).fetch_all(&mut **transaction).await?))
-            }
-        }
+        Ok(match self.way() {
+            Way::LitePool(pool) => lite_rows(table, bound!(sql, params).fetch_all(pool).await?),
+            Way::Lite(lite) => lite_rows(table, bound!(sql, params).fetch_all(lite).await?),
+            Way::PgPool(pool) => pg_rows(table, bound!(sql, params).fetch_all(pool).await?),
+            Way::Pg(pg) => pg_rows(table, bound!(sql, params).fetch_all(pg).await?),
+        })
     }
 
     /// Runs a statement that writes; returns how many rows it changed.
     pub(crate) async fn execute(&mut self, sql: String, params: Vec<Param>) -> Result<u64> {
-        let begun = match &mut self.0 {
-            Place::Store(store) => {
-                return match &*store.engine {
-                    Engine::Lite(lite) => {
-                        lite.writes.fetch_add(1, Ordering::Relaxed);
-                        Ok(bound!(sql, params).execute(&lite.writer).await?.rows_affected())
-                    }
-                    Engine::Pg(pool) => {
-                        Ok(bound!(sql, params).execute(pool).await?.rows_affected())
-                    }
-                };
-            }
-            Place::Change(change) => &mut change.0,
-            Place::Own(change) => &mut change.0,
-        };
-        Ok(match begun {
-            Begun::Lite(transaction) => {
-                bound!(sql, params).execute(&mut **transaction).await?.rows_affected()
-            }
-            Begun::Pg(transaction) => {
-                bound!(sql, params).execute(&mut **transaction).await?.rows_affected()
-            }
+        Ok(match self.way() {
+            Way::LitePool(pool) => bound!(sql, params).execute(pool).await?.rows_affected(),
+            Way::Lite(lite) => bound!(sql, params).execute(lite).await?.rows_affected(),
+            Way::PgPool(pool) => bound!(sql, params).execute(pool).await?.rows_affected(),
+            Way::Pg(pg) => bound!(sql, params).execute(pg).await?.rows_affected(),
         })
+    }
+
+    /// Returns the way of a statement that may write.
+    fn way(&mut self) -> Way<'_> {
+        match &mut self.0 {
+            Place::Store(store) => match &*store.engine {
+                Engine::Lite(lite) => {
+                    lite.writes.fetch_add(1, Ordering::Relaxed);
+                    Way::LitePool(&lite.writer)
+                }
+                Engine::Pg(pool) => Way::PgPool(pool),
+            },
+            Place::Change(Change(begun)) | Place::Own(Change(begun)) => match begun {
+                Begun::Lite(transaction) => Way::Lite(transaction),
+                Begun::Pg(transaction) => Way::Pg(transaction),
+            },
+            Place::Held(Held::Lite(connection)) => Way::Lite(connection),
+            Place::Held(Held::Pg(connection)) => Way::Pg(connection),
+        }
     }
 }
 

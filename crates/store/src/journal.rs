@@ -135,8 +135,8 @@ impl std::fmt::Debug for Journal {
 struct Chain {
     name: String,
     link: Link,
-    /// Where it ends; unknown at the start and after a failure. Locked by whoever adds to it, last
-    /// of all locks and with the transaction begun: so it cannot be waited for in a circle.
+    /// Where it ends; unknown at the start and after a failure. Locked by whoever adds to it, and
+    /// only after it has its connection: so that the two are never waited for in a circle.
     head: Mutex<Option<Head>>,
 }
 
@@ -228,9 +228,15 @@ impl Writer {
             .iter()
             .filter_map(|waiting| waiting.entry.lease.clone().map(LeaseRecord::new))
             .collect();
+        let mut is_known = true;
         let mut races = 0;
         loop {
-            let mut on = On::from(&self.store).together().await?;
+            // One statement is a transaction by itself, at a third of the hops.
+            let mut on = if is_known && leases.is_empty() {
+                On::hold(&self.store).await?
+            } else {
+                On::from(&self.store).together().await?
+            };
             let mut head = self.chain.head.lock().await;
             let end = match head.take() {
                 Some(known) => known,
@@ -245,6 +251,7 @@ impl Writer {
                 }
                 Err(error) if error.is_unique_violation() => {
                     races += 1;
+                    is_known = false;
                     if audit::head(&self.store, &self.chain.name).await? == end || races > RACES {
                         return Err(StoreError::AlreadyExists { what: "audit event or lease" });
                     }

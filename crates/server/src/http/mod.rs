@@ -15,6 +15,7 @@ mod connections;
 mod credentials;
 mod groups;
 mod health;
+mod lasting;
 mod leases;
 mod members;
 mod organizations;
@@ -46,6 +47,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::extract::MAX_BODY_BYTES;
+use self::lasting::Lasting;
 use self::problem::Failure;
 use crate::throttle::Throttle;
 
@@ -199,7 +201,7 @@ async fn handle(state: &AppState, request: Request, next: Next) -> Option<Respon
     let response = if ends_with_caller {
         next.run(request).await
     } else {
-        state.changes.spawn(next.run(request)).await.ok()?
+        Lasting::new(&state.changes, next.run(request)).await
     };
     let is_panic = response.status() == StatusCode::INTERNAL_SERVER_ERROR
         && !response.headers().contains_key(axum::http::header::CONTENT_TYPE);

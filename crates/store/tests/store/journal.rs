@@ -308,7 +308,9 @@ async fn a_change_and_its_event_are_one_commit() {
 async fn a_change_whose_event_is_refused_does_not_happen() {
     each(async |world| {
         let journal = Journal::start(world.store.clone(), "main", link);
-        let known = journal.record(entry(world, None)).await.unwrap();
+        let organization = world.organization_id();
+        let event = world.event(Some(&organization), "thing.change");
+        let known = journal.record(event).await.unwrap();
         let user = world.user_record("someone@example.com");
         let mut change = world.store.begin().await.unwrap();
         users::create(&mut change, &user).await.unwrap();
