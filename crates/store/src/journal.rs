@@ -17,8 +17,6 @@ use crate::audit::{self, AuditRecord};
 use crate::database::{Change, On, Store};
 use crate::error::{Result, StoreError};
 use crate::leases::LeaseRecord;
-use crate::record::Record;
-use crate::row::{Param, params};
 
 /// Entries of one transaction at most.
 const GROUP: usize = 512;
@@ -102,7 +100,7 @@ impl Journal {
             let mut on = On::from(&mut change);
             // A refused statement must not be the end of the whole transaction.
             on.execute("SAVEPOINT chain".to_owned(), Vec::new()).await?;
-            match insert_all(&mut on, &records).await {
+            match on.insert_all(&records).await {
                 Ok(()) => break records,
                 // Another server writes to the same chain, and was faster.
                 Err(error) if error.is_unique_violation() && races < RACES => races += 1,
@@ -263,8 +261,8 @@ impl Writer {
 }
 
 async fn store_all(mut on: On<'_>, records: &[AuditRecord], leases: &[LeaseRecord]) -> Result<()> {
-    insert_all(&mut on, leases).await?;
-    insert_all(&mut on, records).await?;
+    on.insert_all(leases).await?;
+    on.insert_all(records).await?;
     on.finish().await
 }
 
@@ -275,60 +273,4 @@ fn chained(record: AuditRecord) -> ChainedEvent {
         previous_hash: record.previous_hash,
         hash: record.hash,
     }
-}
-
-/// Adds many rows by one statement with one value: the rows as a JSON array. The two engines read
-/// such an array in different words; this is the one place where the SQL text differs.
-async fn insert_all<R: Record>(on: &mut On<'_>, records: &[R]) -> Result<()> {
-    let rows: Vec<Vec<Param>> = records.iter().map(Record::params).collect();
-    let Some(first) = rows.first() else { return Ok(()) };
-    let sql = if on.is_embedded() {
-        let values: Vec<String> =
-            (0..R::PARTS.len()).map(|place| format!("value ->> '$[{place}]'")).collect();
-        format!(
-            "INSERT INTO {} ({}) SELECT {} FROM json_each($1)",
-            R::TABLE,
-            R::COLUMNS,
-            values.join(", ")
-        )
-    } else {
-        let (mut values, mut columns) = (Vec::new(), Vec::new());
-        for (place, ((column, _), param)) in R::PARTS.iter().zip(first).enumerate() {
-            values.push(match param {
-                Param::Text(_) => format!("value ->> {place}"),
-                Param::Int(_) => format!("CAST(value ->> {place} AS BIGINT)"),
-            });
-            columns.push(*column);
-        }
-        format!(
-            "INSERT INTO {} ({}) SELECT {} FROM jsonb_array_elements(CAST($1 AS jsonb))",
-            R::TABLE,
-            columns.join(", "),
-            values.join(", ")
-        )
-    };
-    on.execute(sql, params![json_rows(&rows)]).await.map(drop)
-}
-
-/// Writes rows as a JSON array of arrays.
-fn json_rows(rows: &[Vec<Param>]) -> String {
-    let mut json = String::with_capacity(rows.len() * 1024);
-    let mut separator = '[';
-    for row in rows {
-        json.push(separator);
-        separator = ',';
-        let mut inner = '[';
-        for param in row {
-            json.push(inner);
-            inner = ',';
-            match param {
-                Param::Text(Some(text)) => json.push_str(&crate::row::to_json(text)),
-                Param::Int(Some(number)) => json.push_str(&number.to_string()),
-                Param::Text(None) | Param::Int(None) => json.push_str("null"),
-            }
-        }
-        json.push(']');
-    }
-    json.push(']');
-    json
 }

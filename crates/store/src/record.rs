@@ -3,6 +3,8 @@
 
 use keyferry_domain::page::{Page, PageRequest};
 
+use std::fmt::Write as _;
+
 use crate::database::On;
 use crate::error::{Result, StoreError};
 use crate::row::{Column, Param, Row};
@@ -126,6 +128,38 @@ impl On<'_> {
             0 => Err(StoreError::AlreadyExists { what: R::WHAT }),
             _ => Ok(()),
         }
+    }
+
+    /// Adds many rows by one statement; none of them when one is refused.
+    ///
+    /// The statement has places for the next power of two of rows, so that a handful of statements,
+    /// prepared once, serves every number; what is left over is NULL and filtered out again.
+    pub(crate) async fn insert_all<R: Record>(&mut self, records: &[R]) -> Result<()> {
+        let mut params: Vec<Param> = records.iter().flat_map(Record::params).collect();
+        let Some(first) = params.get(..R::PARTS.len()) else { return Ok(()) };
+        let nothing: Vec<Param> = first.iter().map(Param::to_null).collect();
+        let places = records.len().next_power_of_two();
+        for _ in records.len()..places {
+            params.extend_from_slice(&nothing);
+        }
+        // SQLite looks up each numbered place in a list of all of them; PostgreSQL knows no other.
+        let is_numbered = !self.is_embedded();
+        let mut sql = format!("INSERT INTO {} ({}) SELECT * FROM (VALUES ", R::TABLE, R::COLUMNS);
+        for place in 0..params.len() {
+            sql.push_str(match (place, place % nothing.len()) {
+                (0, _) => "(",
+                (_, 0) => "), (",
+                _ => ", ",
+            });
+            if is_numbered {
+                // Writing to a String does not fail.
+                let _ = write!(sql, "${}", place + 1);
+            } else {
+                sql.push('?');
+            }
+        }
+        sql.push_str(")) AS rows WHERE column1 IS NOT NULL");
+        self.execute(sql, params).await.map(drop)
     }
 
     /// Writes the changeable columns of a row that has a `version`, if it still has the record's

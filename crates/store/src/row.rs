@@ -39,6 +39,14 @@ impl Param {
             text.to_owned()
         }))
     }
+
+    /// Returns NULL of the same kind.
+    pub(crate) const fn to_null(&self) -> Self {
+        match self {
+            Self::Text(_) => Self::Text(None),
+            Self::Int(_) => Self::Int(None),
+        }
+    }
 }
 
 /// One row of an answer, of either engine.

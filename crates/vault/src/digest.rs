@@ -2,8 +2,6 @@
 //! constant time. All are SHA-256 in lower-case hex. Passwords are not for here: see
 //! [`crate::password`].
 
-use std::fmt::Write as _;
-
 use aws_lc_rs::digest::{Context, Digest, SHA256, digest};
 use keyferry_domain::token::Token;
 
@@ -44,11 +42,8 @@ pub(crate) fn tagged(tag: &str, parts: &[&[u8]]) -> String {
 }
 
 fn hex(digest: &Digest) -> String {
-    digest.as_ref().iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a String does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    let digits = digest.as_ref().iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    digits.map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])).collect()
 }
 
 #[cfg(test)]
