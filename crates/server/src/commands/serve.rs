@@ -49,8 +49,8 @@ pub(super) async fn run(settings: Settings) -> Result<()> {
     super::print(&format!("listening on {local_url}"))?;
     if let Some(token) = broker.first_start_token(&broker.system_actor()).await? {
         super::print(&format!(
-            "nobody has an account yet; create the owner within a day with this one-time link:\n  \
-             {public_url}/setup#{}",
+            "nobody has an account yet; create the owner within a day with this one-time link, \
+             which `keyferry setup` asks for:\n  {public_url}/setup#{}",
             token.expose()
         ))?;
     }

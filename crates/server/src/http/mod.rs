@@ -25,6 +25,7 @@ mod runner;
 mod runners;
 mod runs;
 mod sessions;
+mod signpost;
 mod tokens;
 mod workloads;
 
@@ -154,6 +155,8 @@ pub fn router(state: AppState) -> Router {
         .split_for_parts();
     let document = Arc::new(document);
     api.route("/api/openapi.json", get(async move || openapi::serve(&document)))
+        .route("/", get(signpost::root))
+        .route("/setup", get(signpost::setup))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .fallback(no_route)

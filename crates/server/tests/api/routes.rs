@@ -342,8 +342,7 @@ async fn what_is_not_there_is_not_found() {
 #[tokio::test]
 async fn other_addresses_and_methods_are_refused_as_problems() {
     let server = TestServer::start().await;
-    for path in ["/", "/api", "/api/v1", "/api/v2/organizations", "/api/v1/organizations/", "/x%00"]
-    {
+    for path in ["/api", "/api/v1", "/api/v2/organizations", "/api/v1/organizations/", "/x%00"] {
         let request = Request::builder().uri(path).body(Body::empty()).unwrap();
         server.send(request).await.refused(404, "no_route");
     }
@@ -366,5 +365,16 @@ async fn the_description_is_served_and_health_needs_no_token() {
     for path in ["/health/live", "/health/ready"] {
         let request = Request::builder().uri(path).body(Body::empty()).unwrap();
         server.send(request).await.done();
+    }
+}
+
+#[tokio::test]
+async fn a_browser_is_told_where_to_go_on() {
+    let server = TestServer::start().await;
+    for (path, command) in [("/", "keyferry login"), ("/setup", "keyferry setup")] {
+        let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+        let answer = server.send(request).await;
+        assert_eq!(answer.headers[CONTENT_TYPE], "text/plain; charset=utf-8");
+        assert!(answer.status.is_success() && answer.text.contains(command), "{path}");
     }
 }
