@@ -10,6 +10,7 @@
 pub mod canary;
 pub mod certificates;
 pub mod children;
+pub mod databases;
 pub mod documents;
 pub mod environment;
 pub mod generated;

@@ -27,6 +27,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("postgresql", "postgres"),
     ("postgresql-client", "pg_dump"),
     ("skopeo", "skopeo"),
+    ("sqlite3", "sqlite3"),
     ("util-linux", "setpriv"),
 ];
 

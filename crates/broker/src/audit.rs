@@ -1,4 +1,4 @@
-//! The audit record: writing events, listing them, checking the chain.
+//! The audit record: writing events, committing changes with theirs, listing, checking the chain.
 
 use std::collections::BTreeMap;
 
@@ -115,6 +115,7 @@ impl Broker {
     }
 
     /// Commits a change together with the event that tells of it: both are durable then, or neither.
+    /// What follows from it in memory comes after this.
     pub(crate) async fn commit(
         &self,
         change: Change,
@@ -122,20 +123,27 @@ impl Broker {
         organization: Option<&OrganizationId>,
         event: Event,
     ) -> Result<()> {
-        self.commit_all(change, actor, organization, [event]).await
+        self.commit_all(change, actor, [(organization, event)]).await
     }
 
-    /// Like [`Self::commit`], for a change that several events tell of.
-    pub(crate) async fn commit_all(
+    /// Like [`Self::commit`], for a change that several events tell of, each in the record of its
+    /// organization; or none, where a job moves on and the event of its run has told of that.
+    pub(crate) async fn commit_all<'o>(
         &self,
         change: Change,
         actor: &Actor,
-        organization: Option<&OrganizationId>,
-        events: impl IntoIterator<Item = Event>,
+        events: impl IntoIterator<Item = (Option<&'o OrganizationId>, Event)>,
     ) -> Result<()> {
-        let events = events.into_iter().map(|event| self.audit_event(actor, organization, event));
-        self.journal.commit(change, events).await.map_err(store_failed)?;
-        Ok(())
+        let events: Vec<AuditEvent> = events
+            .into_iter()
+            .map(|(organization, event)| self.audit_event(actor, organization, event))
+            .collect();
+        // Also after an error, and for a caller who goes away: it may be durable all the same.
+        let _forget = self.leases.forget_at_the_end();
+        if events.is_empty() {
+            return change.commit().await.map_err(store_failed);
+        }
+        self.journal.commit(change, events).await.map(drop).map_err(store_failed)
     }
 
     fn audit_event(

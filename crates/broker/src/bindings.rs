@@ -63,12 +63,12 @@ impl Broker {
         binding.approved_by = actor.user().cloned();
         binding.approved_at = Some(now);
         binding.updated_at = now;
-        binding.version = bindings::update(&self.store, &binding).await.map_err(store_failed)?;
-        self.leases.forget();
+        let mut change = self.store.begin().await.map_err(store_failed)?;
+        binding.version = bindings::update(&mut change, &binding).await.map_err(store_failed)?;
         let event = joined(Event::done("binding.approve", Target::new("binding", id)), &binding)
             .with("revision", revision)
             .with("fingerprint", &binding.fingerprint);
-        self.record(actor, Some(organization), event).await?;
+        self.commit(change, actor, Some(organization), event).await?;
         Ok((binding, pipeline.name))
     }
 
@@ -97,10 +97,10 @@ impl Broker {
         binding.state = BindingState::Revoked;
         binding.reason = by.map(|name| format!("taken back by {name}"));
         binding.updated_at = self.clock.now();
-        bindings::update(&self.store, &binding).await.map_err(store_failed)?;
-        self.leases.forget();
+        let mut change = self.store.begin().await.map_err(store_failed)?;
+        bindings::update(&mut change, &binding).await.map_err(store_failed)?;
         let event = joined(Event::done("binding.revoke", Target::new("binding", id)), &binding);
-        self.record(actor, Some(organization), event).await
+        self.commit(change, actor, Some(organization), event).await
     }
 
     async fn find_binding(&self, organization: &OrganizationId, id: &BindingId) -> Result<Found> {

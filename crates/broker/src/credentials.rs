@@ -87,10 +87,11 @@ impl Broker {
         let form = keyferry_providers::credentials::form(secrets.kind);
         let open = check_secrets(form, secrets, None)?;
         let (record, first) = self.new_credential(actor, organization, owner, name, &open)?;
-        credentials::create(&self.store, &record, &first).await.map_err(store_failed)?;
+        let mut change = self.store.begin().await.map_err(store_failed)?;
+        credentials::create(&mut change, &record, &first).await.map_err(store_failed)?;
         let event = Event::done("credential.create", Target::new("credential", &record.id))
             .with("kind", record.kind);
-        self.record(actor, Some(organization), event).await?;
+        self.commit(change, actor, Some(organization), event).await?;
         self.credential_details(record).await
     }
 
@@ -146,9 +147,10 @@ impl Broker {
         record.name = check_name("/name", name)?;
         record.version = version;
         record.updated_at = self.clock.now();
-        record.version = credentials::update(&self.store, &record).await.map_err(store_failed)?;
+        let mut change = self.store.begin().await.map_err(store_failed)?;
+        record.version = credentials::update(&mut change, &record).await.map_err(store_failed)?;
         let event = Event::done("credential.update", Target::new("credential", id));
-        self.record(actor, Some(organization), event).await?;
+        self.commit(change, actor, Some(organization), event).await?;
         self.credential_details(record).await
     }
 
@@ -183,28 +185,27 @@ impl Broker {
             .hint("delete them, or put another credential into them, first"));
         }
         credentials::delete(&mut change, &record, now, now).await.map_err(store_failed)?;
-        change.commit().await.map_err(store_failed)?;
-        self.leases.forget();
         let event = Event::done("credential.delete", Target::new("credential", id));
-        self.record(actor, Some(organization), event).await
+        self.commit(change, actor, Some(organization), event).await
     }
 
     /// Wipes the versions whose time is up; called by the server's loop.
     pub async fn sweep_credentials(&self, actor: &Actor) -> Result<()> {
         loop {
             let now = self.clock.now();
+            let mut change = self.store.begin().await.map_err(store_failed)?;
             let wiped =
-                credentials::retire_due(&self.store, now, BATCH).await.map_err(store_failed)?;
-            let is_last = wiped.len() < BATCH as usize;
-            for version in &wiped {
-                let event = Event::done(
-                    "credential.wipe",
-                    Target::new("credential", &version.credential_id),
-                )
-                .with("number", version.number);
-                self.record(actor, Some(&version.organization_id), event).await?;
+                credentials::retire_due(&mut change, now, BATCH).await.map_err(store_failed)?;
+            if wiped.is_empty() {
+                return Ok(());
             }
-            if is_last {
+            let events = wiped.iter().map(|version| {
+                let target = Target::new("credential", &version.credential_id);
+                let event = Event::done("credential.wipe", target).with("number", version.number);
+                (Some(&version.organization_id), event)
+            });
+            self.commit_all(change, actor, events).await?;
+            if wiped.len() < BATCH as usize {
                 return Ok(());
             }
         }

@@ -50,10 +50,9 @@ impl Broker {
             version: 1,
         };
         groups::create(&mut change, &group, &users).await.map_err(store_failed)?;
-        change.commit().await.map_err(store_failed)?;
         let event =
             Event::done("group.create", Target::new("group", &group.id)).with("users", users.len());
-        self.record(actor, Some(organization), event).await?;
+        self.commit(change, actor, Some(organization), event).await?;
         Ok(Group { group, users })
     }
 
@@ -94,11 +93,9 @@ impl Broker {
         let users = check_users(&mut change, organization, users).await?;
         group.version =
             groups::update(&mut change, &group, Some(&users)).await.map_err(store_failed)?;
-        change.commit().await.map_err(store_failed)?;
-        self.leases.forget();
         let event =
             Event::done("group.update", Target::new("group", id)).with("users", users.len());
-        self.record(actor, Some(organization), event).await?;
+        self.commit(change, actor, Some(organization), event).await?;
         Ok(Group { group, users })
     }
 
@@ -111,12 +108,12 @@ impl Broker {
     ) -> Result<()> {
         self.find_group(organization, id).await?;
         self.allow(actor, organization, Action::GroupDelete, &Subject::Group(id.clone())).await?;
-        if !groups::delete(&self.store, organization, id).await.map_err(store_failed)? {
+        let mut change = self.store.begin().await.map_err(store_failed)?;
+        if !groups::delete(&mut change, organization, id).await.map_err(store_failed)? {
             return Err(no_group(id));
         }
-        self.leases.forget();
         let event = Event::done("group.delete", Target::new("group", id));
-        self.record(actor, Some(organization), event).await
+        self.commit(change, actor, Some(organization), event).await
     }
 
     async fn find_group(&self, organization: &OrganizationId, id: &GroupId) -> Result<GroupRecord> {

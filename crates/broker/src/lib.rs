@@ -2,8 +2,8 @@
 //!
 //! The only crate that sees policy, vault, store and providers together. Every method takes the
 //! [`Actor`] first, is allowed or refused before its first decrypt, mint
-//! or write, and leaves exactly one audit event that is durable before it returns. It knows
-//! nothing of HTTP.
+//! or write, and leaves exactly one audit event that is durable before it returns. What it changes
+//! is committed together with that event, in `audit`. It knows nothing of HTTP.
 //!
 //! Read `leases/` first: it is the product in one folder.
 

@@ -108,11 +108,10 @@ impl Broker {
             tokens::create(&mut change, &record).await.map_err(store_failed)?;
             invitation = Some(token.text().clone());
         }
-        change.commit().await.map_err(store_failed)?;
         let event = Event::done(action, Target::new("member", &user.id))
             .with("role", role)
             .with("invited", invitation.is_some());
-        self.record(actor, Some(organization), event).await?;
+        self.commit(change, actor, Some(organization), event).await?;
         Ok(NewMember { member: Member { member, user }, invitation })
     }
 
@@ -155,12 +154,10 @@ impl Broker {
         let mut change = self.begin_with_owners(organization).await?;
         member.version = members::update(&mut change, &member).await.map_err(store_failed)?;
         keep_an_owner(&mut change, organization, before, Some(role)).await?;
-        change.commit().await.map_err(store_failed)?;
-        self.leases.forget();
         let event = Event::done("member.update", Target::new("member", user))
             .with("from", before)
             .with("to", role);
-        self.record(actor, Some(organization), event).await?;
+        self.commit(change, actor, Some(organization), event).await?;
         let user = self.user_of(&member).await?;
         Ok(Member { member, user })
     }
@@ -199,16 +196,11 @@ impl Broker {
         let ended = workloads::end_by_user(&mut change, organization, user, now)
             .await
             .map_err(store_failed)?;
-        let ended = end_leases_of(&mut change, ended, now).await?;
-        change.commit().await.map_err(store_failed)?;
-        self.leases.forget();
-        for workload in &ended {
-            self.workload_ended(actor, workload).await?;
-        }
+        let ended = end_leases_of(&mut change, &ended, now).await?;
         let event = Event::done("member.delete", Target::new("member", user))
             .with("role", member.role)
             .with("workloads_ended", ended.len());
-        self.record(actor, Some(organization), event).await
+        self.commit_ends(change, actor, [(Some(organization), event)], &ended).await
     }
 
     async fn find_member(

@@ -55,10 +55,9 @@ impl Broker {
         let mut change = self.store.begin().await.map_err(store_failed)?;
         organizations::create(&mut change, &organization).await.map_err(store_failed)?;
         members::create(&mut change, &member).await.map_err(store_failed)?;
-        change.commit().await.map_err(store_failed)?;
         let target = Target::new("organization", &organization.id);
-        self.record(actor, Some(&organization.id), Event::done("organization.create", target))
-            .await?;
+        let event = Event::done("organization.create", target);
+        self.commit(change, actor, Some(&organization.id), event).await?;
         Ok(organization)
     }
 
@@ -94,10 +93,11 @@ impl Broker {
         let mut organization = self.get_organization(actor, id).await?;
         organization.name = name;
         organization.version = version;
+        let mut change = self.store.begin().await.map_err(store_failed)?;
         organization.version =
-            organizations::update(&self.store, &organization).await.map_err(store_failed)?;
+            organizations::update(&mut change, &organization).await.map_err(store_failed)?;
         let event = Event::done("organization.update", Target::new("organization", id));
-        self.record(actor, Some(id), event).await?;
+        self.commit(change, actor, Some(id), event).await?;
         Ok(organization)
     }
 }

@@ -49,7 +49,7 @@ impl Broker {
                 page.limit,
             )
             .await;
-        self.answered(&opened, listed).await.map(to_page)
+        self.answered(actor, &opened, listed).await.map(to_page)
     }
 
     /// Lists the branches of a repository.
@@ -74,7 +74,7 @@ impl Broker {
                 page.limit,
             )
             .await;
-        self.answered(&opened, listed).await.map(to_page)
+        self.answered(actor, &opened, listed).await.map(to_page)
     }
 
     /// Deletes a branch; with an expected commit only as long as it points there.
@@ -192,11 +192,16 @@ impl Broker {
     }
 
     /// Turns what the service said into the caller's answer.
-    async fn answered<T>(&self, opened: &Opened, outcome: Result<T, ProviderError>) -> Result<T> {
+    async fn answered<T>(
+        &self,
+        actor: &Actor,
+        opened: &Opened,
+        outcome: Result<T, ProviderError>,
+    ) -> Result<T> {
         match outcome {
             Ok(value) => Ok(value),
             Err(error) => {
-                self.note_rejection(opened, &error).await;
+                self.note_rejection(actor, opened, &error).await;
                 Err(provider_failed(error))
             }
         }
@@ -221,7 +226,7 @@ impl Broker {
             event = event.with(name, value);
         }
         self.record(actor, Some(&connection.organization_id), event).await?;
-        self.answered(opened, outcome).await
+        self.answered(actor, opened, outcome).await
     }
 }
 

@@ -43,9 +43,8 @@ impl Broker {
         let mut change = self.store.begin().await.map_err(store_failed)?;
         runners::create(&mut change, &record).await.map_err(store_failed)?;
         let token = self.add_token(&mut change, &record).await?;
-        change.commit().await.map_err(store_failed)?;
         let event = Event::done("runner.create", Target::new("runner", &record.id));
-        self.record(actor, Some(organization), event).await?;
+        self.commit(change, actor, Some(organization), event).await?;
         Ok(NewRunner { token, record })
     }
 
@@ -78,9 +77,8 @@ impl Broker {
         let mut change = self.store.begin().await.map_err(store_failed)?;
         runners::update(&mut change, &runner).await.map_err(store_failed)?;
         tokens::revoke_by_runner(&mut change, id, now).await.map_err(store_failed)?;
-        change.commit().await.map_err(store_failed)?;
         let event = Event::done("runner.delete", Target::new("runner", id));
-        self.record(actor, Some(organization), event).await?;
+        self.commit(change, actor, Some(organization), event).await?;
         let held = jobs::list_running_by_runner(&self.store, id).await.map_err(store_failed)?;
         for job in held {
             let reason = Some("its runner was deleted".to_owned());
@@ -107,9 +105,8 @@ impl Broker {
             runner
         };
         let token = self.add_token(&mut change, &runner).await?;
-        change.commit().await.map_err(store_failed)?;
         let event = Event::done("runner.start", Target::new("runner", &runner.id));
-        self.record(actor, None, event).await?;
+        self.commit(change, actor, None, event).await?;
         Ok(token)
     }
 

@@ -58,10 +58,11 @@ impl Broker {
         let now = self.clock.now();
         let token = Token::generate(TokenKind::Setup, &*self.random);
         let record = self.setup_token(&token, None, "first start", now);
-        tokens::revoke_server_setup(&self.store, now).await.map_err(store_failed)?;
-        tokens::create(&self.store, &record).await.map_err(store_failed)?;
-        self.record(actor, None, Event::done("setup.offer", Target::new("token", &record.id)))
-            .await?;
+        let mut change = self.store.begin().await.map_err(store_failed)?;
+        tokens::revoke_server_setup(&mut change, now).await.map_err(store_failed)?;
+        tokens::create(&mut change, &record).await.map_err(store_failed)?;
+        let event = Event::done("setup.offer", Target::new("token", &record.id));
+        self.commit(change, actor, None, event).await?;
         Ok(Some(token.text().clone()))
     }
 
@@ -125,9 +126,8 @@ impl Broker {
             return Err(used_link());
         }
         users::update(&mut change, &user).await.map_err(store_failed)?;
-        change.commit().await.map_err(store_failed)?;
         let event = Event::done("invitation.accept", Target::new("user", &user.id));
-        self.record(actor, None, event).await?;
+        self.commit(change, actor, None, event).await?;
         self.start_session(actor, user).await
     }
 
@@ -167,8 +167,13 @@ impl Broker {
             return Err(Error::invalid("no_session", "this request was not made in a session")
                 .hint("API tokens are revoked with `keyferry token revoke`"));
         };
-        sessions::end(&self.store, session, self.clock.now()).await.map_err(store_failed)?;
-        self.record(actor, None, Event::done("session.end", Target::new("session", session))).await
+        let mut change = self.store.begin().await.map_err(store_failed)?;
+        let now = self.clock.now();
+        if !sessions::end(&mut change, session, now).await.map_err(store_failed)? {
+            return Ok(());
+        }
+        let event = Event::done("session.end", Target::new("session", session));
+        self.commit(change, actor, None, event).await
     }
 
     /// Tells who the caller is.
@@ -205,12 +210,13 @@ impl Broker {
         }
         let event = Event::done("password.change", target());
         user.password_hash = Some(hash(new.clone()).await?);
-        users::update(&self.store, &user).await.map_err(store_failed)?;
+        let mut change = self.store.begin().await.map_err(store_failed)?;
+        users::update(&mut change, &user).await.map_err(store_failed)?;
         let now = self.clock.now();
-        sessions::end_by_user(&self.store, &user.id, Some(session), now)
+        sessions::end_by_user(&mut change, &user.id, Some(session), now)
             .await
             .map_err(store_failed)?;
-        self.record(actor, None, event).await
+        self.commit(change, actor, None, event).await
     }
 
     async fn current_user(&self, user: UserRecord, actor: &Actor) -> Result<CurrentUser> {
@@ -242,7 +248,8 @@ impl Broker {
             last_used_at: None,
             ended_at: None,
         };
-        sessions::create(&self.store, &record).await.map_err(store_failed)?;
+        let mut change = self.store.begin().await.map_err(store_failed)?;
+        sessions::create(&mut change, &record).await.map_err(store_failed)?;
         let actor = Actor {
             identity: Identity::User {
                 user: user.id.clone(),
@@ -251,7 +258,7 @@ impl Broker {
             ..actor.clone()
         };
         let event = Event::done("session.create", Target::new("session", &record.id));
-        self.record(&actor, None, event).await?;
+        self.commit(change, &actor, None, event).await?;
         let user = self.current_user(user, &actor).await?;
         Ok(NewSession { token: token.text().clone(), expires_at: record.expires_at, user })
     }
@@ -355,11 +362,10 @@ impl Broker {
         };
         members::create(&mut change, &member).await.map_err(store_failed)?;
         tokens::revoke_server_setup(&mut change, user.created_at).await.map_err(store_failed)?;
-        change.commit().await.map_err(store_failed)?;
         let event =
             Event::done("organization.create", Target::new("organization", &organization.id))
                 .with("owner", &user.id);
-        self.record(actor, Some(&organization.id), event).await
+        self.commit(change, actor, Some(&organization.id), event).await
     }
 }
 

@@ -107,10 +107,9 @@ impl Broker {
                 .hint("revoke those that nothing uses: `keyferry token list`"));
         }
         tokens::create(&mut change, &record).await.map_err(store_failed)?;
-        change.commit().await.map_err(store_failed)?;
         let event =
             Event::done("token.create", Target::new("token", &record.id)).with("days", days);
-        self.record(actor, Some(organization), event).await?;
+        self.commit(change, actor, Some(organization), event).await?;
         Ok(NewToken { text: token.text().clone(), token: personal(record)? })
     }
 
@@ -160,15 +159,10 @@ impl Broker {
         let ended = workloads::end_by_token(&mut change, organization, id, now)
             .await
             .map_err(store_failed)?;
-        let ended = end_leases_of(&mut change, ended, now).await?;
-        change.commit().await.map_err(store_failed)?;
-        self.leases.forget();
-        for workload in &ended {
-            self.workload_ended(actor, workload).await?;
-        }
+        let ended = end_leases_of(&mut change, &ended, now).await?;
         let event = Event::done("token.revoke", Target::new("token", id))
             .with("workloads_ended", ended.len());
-        self.record(actor, Some(organization), event).await
+        self.commit_ends(change, actor, [(Some(organization), event)], &ended).await
     }
 }
 

@@ -6,21 +6,19 @@ use keyferry_domain::actor::{Identity, Via};
 use keyferry_domain::audit::Target;
 use keyferry_domain::connection::ConnectionId;
 use keyferry_domain::id::{OrganizationId, WorkloadId};
-use keyferry_domain::lease::EndReason;
 use keyferry_domain::secret::SecretString;
 use keyferry_domain::token::{Token, TokenKind};
 use keyferry_domain::{Actor, Error, Result, Timestamp};
 use keyferry_policy::Action;
-use keyferry_store::leases::LeaseRecord;
 use keyferry_store::workloads::WorkloadRecord;
-use keyferry_store::{Change, leases, workloads};
+use keyferry_store::{Change, workloads};
 use keyferry_vault::hash_token;
 
 use crate::Broker;
 use crate::access::Subject;
 use crate::audit::Event;
 use crate::failure::store_failed;
-use crate::leases::address_of;
+use crate::leases::{EndedLeases, LeasesOf, address_of};
 use crate::names::check_name;
 
 /// How long a workload may take when nobody says.
@@ -51,13 +49,6 @@ pub struct HeldConnection {
     pub connection_type: &'static str,
     /// The address below which helpers answer for it.
     pub address: Option<String>,
-}
-
-/// A workload that a change has ended, with the leases that ended in the same change.
-#[derive(Debug)]
-pub(crate) struct EndedWorkload {
-    workload: WorkloadRecord,
-    leases: Vec<LeaseRecord>,
 }
 
 impl Broker {
@@ -112,12 +103,13 @@ impl Broker {
             expires_at: now.plus(Duration::from_secs(lifetime_seconds.into())),
             ended_at: None,
         };
-        workloads::create(&self.store, &record).await.map_err(store_failed)?;
+        let mut change = self.store.begin().await.map_err(store_failed)?;
+        workloads::create(&mut change, &record).await.map_err(store_failed)?;
         let names: Vec<&str> = chosen.iter().map(ConnectionId::as_str).collect();
         let event = Event::done("workload.create", Target::new("workload", &record.id))
             .with("connections", names.join(","))
             .with("label", &record.label);
-        self.record(actor, Some(organization), event).await?;
+        self.commit(change, actor, Some(organization), event).await?;
         Ok(NewWorkload {
             id: record.id,
             token: token.text().clone(),
@@ -144,14 +136,10 @@ impl Broker {
         if !workloads::end(&mut change, organization, id, now).await.map_err(store_failed)? {
             return Ok(());
         }
-        let reason = EndReason::HolderEnded;
-        let ended = leases::end_by_holder(&mut change, organization, id.as_str(), reason, now)
-            .await
-            .map_err(store_failed)?;
-        change.commit().await.map_err(store_failed)?;
-        self.holder_ended(actor, organization, id.as_str(), &ended).await?;
+        let of = LeasesOf::Holder(id.to_string());
+        let ended = EndedLeases::within(&mut change, organization, of, now).await?;
         let event = Event::done("workload.end", Target::new("workload", id));
-        self.record(actor, Some(organization), event).await
+        self.commit_ends(change, actor, [(Some(organization), event)], &[ended]).await
     }
 
     /// Ends the workloads whose time is up; called by the server's loop.
@@ -160,50 +148,30 @@ impl Broker {
         let mut change = self.store.begin().await.map_err(store_failed)?;
         let expired =
             workloads::end_expired(&mut change, now, BATCH).await.map_err(store_failed)?;
-        let ended = end_leases_of(&mut change, expired, now).await?;
-        change.commit().await.map_err(store_failed)?;
-        for ended in ended {
-            let id = ended.workload.id.clone();
-            // All of them have ended: what cannot be recorded of one must not keep the others.
-            if let Err(error) = self.expired_workload_ended(actor, &ended).await {
-                tracing::error!(?error, workload = %id, "record the end of a workload");
-            }
+        if expired.is_empty() {
+            return Ok(());
         }
-        Ok(())
-    }
-
-    async fn expired_workload_ended(&self, actor: &Actor, ended: &EndedWorkload) -> Result<()> {
-        self.workload_ended(actor, ended).await?;
-        let event = Event::done("workload.end", Target::new("workload", &ended.workload.id))
-            .with("reason", "expired");
-        self.record(actor, Some(&ended.workload.organization_id), event).await
-    }
-
-    /// Follows a change that ended a workload and its leases.
-    pub(crate) async fn workload_ended(&self, actor: &Actor, ended: &EndedWorkload) -> Result<()> {
-        let EndedWorkload { workload, leases } = ended;
-        self.holder_ended(actor, &workload.organization_id, workload.id.as_str(), leases).await
+        let ended = end_leases_of(&mut change, &expired, now).await?;
+        let events = expired.iter().map(|workload| {
+            let target = Target::new("workload", &workload.id);
+            let event = Event::done("workload.end", target).with("reason", "expired");
+            (Some(&workload.organization_id), event)
+        });
+        self.commit_ends(change, actor, events, &ended).await
     }
 }
 
 /// Ends the leases of workloads that the same change has ended.
 pub(crate) async fn end_leases_of(
     change: &mut Change,
-    workloads: Vec<WorkloadRecord>,
+    workloads: &[WorkloadRecord],
     now: Timestamp,
-) -> Result<Vec<EndedWorkload>> {
+) -> Result<Vec<EndedLeases>> {
     let mut ended = Vec::with_capacity(workloads.len());
     for workload in workloads {
-        let leases = leases::end_by_holder(
-            &mut *change,
-            &workload.organization_id,
-            workload.id.as_str(),
-            EndReason::HolderEnded,
-            now,
-        )
-        .await
-        .map_err(store_failed)?;
-        ended.push(EndedWorkload { workload, leases });
+        let of = LeasesOf::Holder(workload.id.to_string());
+        let organization = &workload.organization_id;
+        ended.push(EndedLeases::within(&mut *change, organization, of, now).await?);
     }
     Ok(ended)
 }

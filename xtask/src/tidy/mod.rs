@@ -5,6 +5,7 @@
 //! `clippy.toml`, licences and banned crates in `deny.toml`.
 
 mod audit_actions;
+mod changes;
 mod documents;
 mod error_codes;
 mod manifests;

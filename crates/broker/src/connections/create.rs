@@ -13,7 +13,7 @@ use keyferry_providers::validate::validate_settings;
 use keyferry_store::connection_members::Chosen;
 use keyferry_store::connections::ConnectionRecord;
 use keyferry_store::credentials::{CredentialRecord, CredentialVersionRecord};
-use keyferry_store::{StoreError, connection_members, connections, credentials, fold};
+use keyferry_store::{Change, StoreError, connection_members, connections, credentials, fold};
 
 use super::view::ConnectionDetails;
 use crate::Broker;
@@ -81,14 +81,13 @@ impl Broker {
         let health = self.examine_new(actor, "connection.create", &opened, new.skip_verify).await?;
         let mut connection = opened.connection;
         connection.set_health(health);
-        self.store_new(&connection, &behind, &chosen).await?;
-        self.leases.forget();
+        let change = self.store_new(&connection, &behind, &chosen).await?;
         let event = Event::done("connection.create", Target::new("connection", &connection.id))
             .with("type", &connection.connection_type)
             .with("credential", &connection.credential_id)
             .with("scope", connection.scope)
             .with("health", connection.health_status);
-        self.record(actor, Some(organization), event).await?;
+        self.commit(change, actor, Some(organization), event).await?;
         Ok(ConnectionDetails { connection, chosen })
     }
 
@@ -206,12 +205,13 @@ impl Broker {
         }
     }
 
+    /// Stores all of it; the caller commits.
     async fn store_new(
         &self,
         connection: &ConnectionRecord,
         behind: &Behind,
         chosen: &Chosen,
-    ) -> Result<()> {
+    ) -> Result<Change> {
         let organization = &connection.organization_id;
         let mut change = self.store.begin().await.map_err(store_failed)?;
         match behind {
@@ -235,7 +235,7 @@ impl Broker {
         connection_members::replace(&mut change, organization, &connection.id, chosen)
             .await
             .map_err(store_failed)?;
-        change.commit().await.map_err(store_failed)
+        Ok(change)
     }
 }
 

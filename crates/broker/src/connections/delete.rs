@@ -5,16 +5,16 @@ use std::collections::BTreeSet;
 use keyferry_domain::audit::Target;
 use keyferry_domain::connection::ConnectionId;
 use keyferry_domain::id::OrganizationId;
-use keyferry_domain::lease::EndReason;
 use keyferry_domain::{Actor, Error, Result};
 use keyferry_policy::Action;
 use keyferry_store::bindings::BindingState;
-use keyferry_store::{bindings, connections, credentials, leases, pipelines};
+use keyferry_store::{bindings, connections, credentials, pipelines};
 
 use crate::Broker;
 use crate::audit::Event;
 use crate::credentials::connections_on;
 use crate::failure::store_failed;
+use crate::leases::{EndedLeases, LeasesOf};
 
 /// Bindings of one connection that are looked at.
 const MOST_BINDINGS: u32 = 1_000;
@@ -57,25 +57,14 @@ impl Broker {
         if goes_along {
             credentials::delete(&mut change, &credential, now, now).await.map_err(store_failed)?;
         }
-        let reason = EndReason::ConnectionEnded;
-        let ended = leases::end_by_connection(&mut change, organization, id, reason, now)
-            .await
-            .map_err(store_failed)?;
-        change.commit().await.map_err(store_failed)?;
-
-        self.leases.forget_connection(id);
+        let of = LeasesOf::Connection(id.clone());
+        let ended = EndedLeases::within(&mut change, organization, of, now).await?;
         let mut event = Event::done("connection.delete", Target::new("connection", id))
             .with("broken_bindings", broken.len());
         if goes_along {
             event = event.with("credential", &credential.id);
         }
-        self.record(actor, Some(organization), event).await?;
-        self.connection_ended(actor, id, &ended).await?;
-        // As with a holder: what was written down without the change being seen.
-        let late = leases::end_by_connection(&self.store, organization, id, reason, now)
-            .await
-            .map_err(store_failed)?;
-        self.record_ends(actor, &late, reason).await
+        self.commit_ends(change, actor, [(Some(organization), event)], &[ended]).await
     }
 
     /// Lists the pipelines that name a connection, by name, each once.

@@ -12,7 +12,6 @@ use std::time::Duration;
 use keyferry_domain::audit::Target;
 use keyferry_domain::connection::ConnectionId;
 use keyferry_domain::id::{CredentialId, OrganizationId};
-use keyferry_domain::lease::EndReason;
 use keyferry_domain::{Actor, Error, Result, Timestamp};
 use keyferry_policy::Action;
 use keyferry_providers::Provider;
@@ -20,8 +19,7 @@ use keyferry_providers::provider::{Format, Kind, Settings};
 use keyferry_providers::validate::validate_settings;
 use keyferry_store::connections::ConnectionRecord;
 use keyferry_store::credentials::{CredentialRecord, CredentialVersionRecord};
-use keyferry_store::leases::LeaseRecord;
-use keyferry_store::{connections, credentials, leases};
+use keyferry_store::{Change, connections, credentials};
 
 use super::create::find_form;
 use super::view::ConnectionDetails;
@@ -30,6 +28,7 @@ use crate::access::Subject;
 use crate::audit::Event;
 use crate::credentials::{NewSecrets, check_secrets, connections_on, person};
 use crate::failure::store_failed;
+use crate::leases::{EndedLeases, LeasesOf};
 use crate::opened::Opened;
 
 /// How long a replaced version stays usable when nobody says, so that running jobs finish.
@@ -109,11 +108,20 @@ impl Broker {
         let mut connection = opened.connection;
         connection.set_health(health);
         connection.updated_at = self.clock.now();
-        let (overlap_until, ended) =
-            self.store_next(&mut connection, &present, &next, moves, overlap).await?;
-        self.connection_ended(actor, id, &ended).await?;
-        let event = self.describe(&connection, &next, moves, overlap_until).await?;
-        self.record(actor, Some(organization), event).await?;
+        let mut change = self.store.begin().await.map_err(store_failed)?;
+        let overlap_until =
+            self.store_next(&mut change, &mut connection, &present, &next, overlap).await?;
+        let now = connection.updated_at;
+        let ended = if moves {
+            let of = LeasesOf::Connection(id.clone());
+            Some(EndedLeases::within(&mut change, organization, of, now).await?)
+        } else {
+            None
+        };
+        let event = describe(&mut change, &connection, &next, moves, overlap_until).await?;
+        let events = [(Some(organization), event)];
+        self.commit_ends(change, actor, events, ended.as_slice()).await?;
+        self.leases.forget_connection(id);
         let used_by = self.pipelines_using(organization, id).await?;
         let details = self.connection_details(connection).await?;
         Ok(Reconfigured { details, used_by, overlap_until })
@@ -215,28 +223,26 @@ impl Broker {
         Ok((opened, Next::New { credential, first, drops_present }))
     }
 
-    /// Stores all of it in one transaction; returns until when what was there stays usable, and the
-    /// leases that ended because the connection leads elsewhere now.
+    /// Stores all of it; returns until when what was there stays usable.
     async fn store_next(
         &self,
+        change: &mut Change,
         connection: &mut ConnectionRecord,
         present: &CredentialRecord,
         next: &Next,
-        moves: bool,
         overlap: Duration,
-    ) -> Result<(Option<Timestamp>, Vec<LeaseRecord>)> {
-        let now = self.clock.now();
+    ) -> Result<Option<Timestamp>> {
+        let now = connection.updated_at;
         let until = now.plus(overlap);
-        let mut change = self.store.begin().await.map_err(store_failed)?;
         if let Next::New { credential, first, .. } = next {
-            credentials::create(&mut change, credential, first).await.map_err(store_failed)?;
+            credentials::create(&mut *change, credential, first).await.map_err(store_failed)?;
         }
         connection.version =
-            connections::update(&mut change, connection).await.map_err(store_failed)?;
-        let overlap_until = match next {
+            connections::update(&mut *change, connection).await.map_err(store_failed)?;
+        Ok(match next {
             Next::Same => None,
             Next::Version(version) => {
-                credentials::replace(&mut change, present, version, until)
+                credentials::replace(&mut *change, present, version, until)
                     .await
                     .map_err(store_failed)?;
                 Some(until)
@@ -244,9 +250,9 @@ impl Broker {
             Next::New { drops_present, .. } => {
                 let organization = &present.organization_id;
                 let is_used =
-                    !connections_on(&mut change, organization, &present.id).await?.is_empty();
+                    !connections_on(&mut *change, organization, &present.id).await?.is_empty();
                 if *drops_present && !is_used && present.deleted_at.is_none() {
-                    credentials::delete(&mut change, present, now, until)
+                    credentials::delete(&mut *change, present, now, until)
                         .await
                         .map_err(store_failed)?;
                     Some(until)
@@ -255,7 +261,7 @@ impl Broker {
                 }
             }
             Next::Other(other) => {
-                let found = credentials::find(&mut change, &other.organization_id, &other.id)
+                let found = credentials::find(&mut *change, &other.organization_id, &other.id)
                     .await
                     .map_err(store_failed)?;
                 if found.is_none() {
@@ -263,50 +269,40 @@ impl Broker {
                 }
                 None
             }
-        };
-        let ended = if moves {
-            let (organization, reason) = (&connection.organization_id, EndReason::ConnectionEnded);
-            leases::end_by_connection(&mut change, organization, &connection.id, reason, now)
-                .await
-                .map_err(store_failed)?
-        } else {
-            Vec::new()
-        };
-        change.commit().await.map_err(store_failed)?;
-        Ok((overlap_until, ended))
+        })
     }
+}
 
-    async fn describe(
-        &self,
-        connection: &ConnectionRecord,
-        next: &Next,
-        moves: bool,
-        overlap_until: Option<Timestamp>,
-    ) -> Result<Event> {
-        let mut event =
-            Event::done("connection.reconfigure", Target::new("connection", &connection.id))
-                .with("credential", &connection.credential_id)
-                .with("health", connection.health_status)
-                .with("address_changed", moves);
-        if let Some(until) = overlap_until {
-            event = event.with("overlap_until", until);
-        }
-        if let Next::Version(version) = next {
-            event = event.with("credential_version", version.number);
-            let organization = &connection.organization_id;
-            let sharing: Vec<String> =
-                connections_on(&self.store, organization, &connection.credential_id)
-                    .await?
-                    .into_iter()
-                    .filter(|id| *id != connection.id)
-                    .map(|id| id.to_string())
-                    .collect();
-            if !sharing.is_empty() {
-                event = event.with("also_changed", sharing.join(","));
-            }
-        }
-        Ok(event)
+/// Makes the event of a replacement that `change` holds.
+async fn describe(
+    change: &mut Change,
+    connection: &ConnectionRecord,
+    next: &Next,
+    moves: bool,
+    overlap_until: Option<Timestamp>,
+) -> Result<Event> {
+    let mut event =
+        Event::done("connection.reconfigure", Target::new("connection", &connection.id))
+            .with("credential", &connection.credential_id)
+            .with("health", connection.health_status)
+            .with("address_changed", moves);
+    if let Some(until) = overlap_until {
+        event = event.with("overlap_until", until);
     }
+    if let Next::Version(version) = next {
+        event = event.with("credential_version", version.number);
+        let organization = &connection.organization_id;
+        let sharing: Vec<String> = connections_on(change, organization, &connection.credential_id)
+            .await?
+            .into_iter()
+            .filter(|id| *id != connection.id)
+            .map(|id| id.to_string())
+            .collect();
+        if !sharing.is_empty() {
+            event = event.with("also_changed", sharing.join(","));
+        }
+    }
+    Ok(event)
 }
 
 /// Checks that something is to be changed, by one way only; returns the overlap.

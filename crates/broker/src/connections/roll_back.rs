@@ -55,13 +55,12 @@ impl Broker {
         credentials::roll_back(&mut change, &credential, previous.number, now, until)
             .await
             .map_err(store_failed)?;
-        change.commit().await.map_err(store_failed)?;
-        self.leases.forget_connection(id);
         let event = Event::done("connection.roll_back", Target::new("connection", id))
             .with("credential", &credential.id)
             .with("credential_version", previous.number)
             .with("health", connection.health_status);
-        self.record(actor, Some(organization), event).await?;
+        self.commit(change, actor, Some(organization), event).await?;
+        self.leases.forget_connection(id);
         let used_by = self.pipelines_using(organization, id).await?;
         let details = self.connection_details(connection).await?;
         Ok(Reconfigured { details, used_by, overlap_until: Some(until) })

@@ -68,15 +68,13 @@ impl Broker {
             credential.updated_at = now;
             credentials::update(&mut change, &credential).await.map_err(store_failed)?;
         }
-        change.commit().await.map_err(store_failed)?;
-        self.leases.forget();
         let mut event = Event::done("connection.transfer", Target::new("connection", id))
             .with("from", &before)
             .with("to", user);
         if goes_along {
             event = event.with("credential", &credential.id);
         }
-        self.record(actor, Some(organization), event).await?;
+        self.commit(change, actor, Some(organization), event).await?;
         self.connection_details(connection).await
     }
 }

@@ -32,10 +32,7 @@ impl Broker {
         let opened = self.open_current(connection).await?;
         let (health, _) = self.examine(&opened).await;
         let mut connection = opened.connection;
-        let event = Event::done("connection.verify", Target::new("connection", id))
-            .with("health", health.status);
-        self.keep_health(&mut connection, health).await?;
-        self.record(actor, Some(organization), event).await?;
+        self.keep_health(actor, &mut connection, health).await?;
         self.connection_details(connection).await
     }
 
@@ -81,7 +78,12 @@ impl Broker {
     /// Tries the credential again after the service has refused something, so that people see in
     /// the list that a password was changed at the service. A refusal of one operation alone
     /// leaves the health as it is.
-    pub(crate) async fn note_rejection(&self, opened: &Opened, error: &ProviderError) {
+    pub(crate) async fn note_rejection(
+        &self,
+        actor: &Actor,
+        opened: &Opened,
+        error: &ProviderError,
+    ) {
         if !matches!(error, ProviderError::Rejected { .. }) {
             return;
         }
@@ -90,26 +92,36 @@ impl Broker {
             return;
         }
         let mut connection = opened.connection.clone();
-        if let Err(error) = self.keep_health(&mut connection, health).await {
+        if let Err(error) = self.keep_health(actor, &mut connection, health).await {
             tracing::warn!(?error, connection = %connection.id, "keep the health of a connection");
         }
     }
 
-    /// Keeps what was found, unless the connection was changed in the meantime: then it is about
-    /// something that is no more.
+    /// Keeps what was found and writes down that it was tried, unless the connection was changed in
+    /// the meantime: then what was found is about something that is no more, and only the trial is
+    /// written down.
     pub(crate) async fn keep_health(
         &self,
+        actor: &Actor,
         connection: &mut ConnectionRecord,
         health: Health,
     ) -> Result<()> {
+        let organization = connection.organization_id.clone();
+        let target = Target::new("connection", &connection.id);
+        let event = Event::done("connection.verify", target).with("health", health.status);
         let next_check_at = connection.next_check_at;
-        let is_kept = connections::set_health(&self.store, connection, &health, next_check_at)
+        let mut change = self.store.begin().await.map_err(store_failed)?;
+        let is_kept = connections::set_health(&mut change, connection, &health, next_check_at)
             .await
             .map_err(store_failed)?;
         if is_kept {
+            self.commit(change, actor, Some(&organization), event).await?;
             connection.set_health(health);
         } else {
-            *connection = self.find_connection(&connection.organization_id, &connection.id).await?;
+            // On SQLite the transaction holds the one writer, which the record needs.
+            drop(change);
+            self.record(actor, Some(&organization), event).await?;
+            *connection = self.find_connection(&organization, &connection.id).await?;
         }
         Ok(())
     }

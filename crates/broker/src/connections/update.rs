@@ -72,7 +72,6 @@ impl Broker {
                 .map_err(store_failed)?;
         }
         self.commit(change, actor, Some(organization), event).await?;
-        self.leases.forget();
         Ok(details)
     }
 

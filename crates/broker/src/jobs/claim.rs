@@ -98,7 +98,7 @@ impl Broker {
     }
 
     /// Gives the runner the job that has waited longest. A job that would be refused a connection
-    /// by now fails here instead, before anything of it runs.
+    /// by now is taken back and fails, before anything of it leaves.
     async fn claim_one(
         &self,
         actor: &Actor,
@@ -116,17 +116,18 @@ impl Broker {
                 token_hash: hash_token(&token),
                 heartbeat_due_at: now.plus(HEARTBEAT_LIMIT),
             };
-            let claimed = jobs::claim_job(&self.store, &claim, now).await.map_err(store_failed)?;
+            let mut change = self.store.begin().await.map_err(store_failed)?;
+            let claimed = jobs::claim_job(&mut change, &claim, now).await.map_err(store_failed)?;
             let Some(job) = claimed else { return Ok(None) };
+            let event = Event::done("job.claim", Target::new("job", &job.id))
+                .with("run", &job.run_id)
+                .with("isolation", isolation);
+            self.commit(change, actor, Some(&job.organization_id), event).await?;
             let context = self.job_context(&job.organization_id, &job.run_id, &job.id).await?;
             if let Some(refusal) = context.first_refusal() {
                 self.refuse_job(actor, job, refusal).await?;
                 continue;
             }
-            let event = Event::done("job.claim", Target::new("job", &job.id))
-                .with("run", &job.run_id)
-                .with("isolation", isolation);
-            self.record(actor, Some(&job.organization_id), event).await?;
             self.advance_run(actor, &job.organization_id, &job.run_id).await?;
             return Ok(Some(ClaimedJob {
                 job: job.id,
@@ -143,9 +144,7 @@ impl Broker {
     async fn refuse_job(&self, actor: &Actor, job: JobRecord, refusal: String) -> Result<()> {
         let event = Event::refused("job.claim", Target::new("job", &job.id), &refusal)
             .with("run", &job.run_id);
-        let organization = job.organization_id.clone();
-        self.record(actor, Some(&organization), event).await?;
-        self.end_job(actor, job, JobState::Failed, Some(refusal)).await.map(drop)
+        self.end_job_with(actor, job, JobState::Failed, Some(refusal), Some(event)).await.map(drop)
     }
 }
 

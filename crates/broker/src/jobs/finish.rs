@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 
 use keyferry_domain::audit::Target;
-use keyferry_domain::lease::EndReason;
 use keyferry_domain::run::{JobState, StepState};
 use keyferry_domain::{Actor, Error, Result};
 use keyferry_store::jobs::JobRecord;
-use keyferry_store::{StoreError, jobs, leases, runs, steps};
+use keyferry_store::{StoreError, jobs, runs, steps};
 
 use super::report::{job_over, uses_of};
 use super::{HEARTBEAT_LIMIT, short};
 use crate::Broker;
 use crate::audit::Event;
 use crate::failure::store_failed;
+use crate::leases::{EndedLeases, LeasesOf};
 
 /// Lost jobs that are ended in one go.
 const BATCH: u32 = 100;
@@ -34,7 +34,7 @@ impl Broker {
         job.uses = uses_of(&job, uses)?;
         let mut reason = reason.map(short);
         if state == JobState::Failed {
-            reason = self.reason_with_rejections(&job, reason).await;
+            reason = self.reason_with_rejections(actor, &job, reason).await;
         }
         if self.end_job(actor, job, state, reason).await? { Ok(()) } else { Err(job_over()) }
     }
@@ -76,9 +76,21 @@ impl Broker {
     pub(crate) async fn end_job(
         &self,
         actor: &Actor,
+        job: JobRecord,
+        state: JobState,
+        reason: Option<String>,
+    ) -> Result<bool> {
+        self.end_job_with(actor, job, state, reason, None).await
+    }
+
+    /// Like [`Self::end_job`], with the event of the refusal that ends it.
+    pub(super) async fn end_job_with(
+        &self,
+        actor: &Actor,
         mut job: JobRecord,
         state: JobState,
         reason: Option<String>,
+        refusal: Option<Event>,
     ) -> Result<bool> {
         let now = self.clock.now();
         job.state = state;
@@ -93,30 +105,26 @@ impl Broker {
             _ => StepState::Failed,
         };
         let why = job.reason.as_deref().unwrap_or("the job ended");
-        let holder = job.id.as_str();
         let mut change = self.store.begin().await.map_err(store_failed)?;
         match jobs::update(&mut change, &job).await {
             Ok(_) => {}
             Err(StoreError::Stale { .. }) => return Ok(false),
             Err(error) => return Err(store_failed(error)),
         }
-        let ended =
-            leases::end_by_holder(&mut change, organization, holder, EndReason::HolderEnded, now)
-                .await
-                .map_err(store_failed)?;
+        let of = LeasesOf::Holder(job.id.to_string());
+        let ended = EndedLeases::within(&mut change, organization, of, now).await?;
         steps::end_open(&mut change, organization, &job.id, open, why, now)
             .await
             .map_err(store_failed)?;
-        change.commit().await.map_err(store_failed)?;
-        self.reports.forget(&job.id).await;
-        self.holder_ended(actor, organization, holder, &ended).await?;
         let mut event = Event::done("job.finish", Target::new("job", &job.id))
             .with("run", &job.run_id)
             .with("state", state);
         if let Some(isolation) = job.isolation {
             event = event.with("isolation", isolation);
         }
-        self.record(actor, Some(organization), event).await?;
+        let events = refusal.into_iter().chain([event]).map(|event| (Some(organization), event));
+        self.commit_ends(change, actor, events, &[ended]).await?;
+        self.reports.forget(&job.id).await;
         self.jobs.ring_logs();
         self.advance_run(actor, organization, &job.run_id).await?;
         Ok(true)

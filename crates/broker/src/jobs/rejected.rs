@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use keyferry_domain::Actor;
 use keyferry_domain::connection::{ConnectionId, HealthStatus};
 use keyferry_store::connections;
 use keyferry_store::jobs::JobRecord;
@@ -23,6 +24,7 @@ impl Broker {
     /// do about each.
     pub(super) async fn reason_with_rejections(
         &self,
+        actor: &Actor,
         job: &JobRecord,
         reason: Option<String>,
     ) -> Option<String> {
@@ -33,7 +35,7 @@ impl Broker {
         };
         let used = job.uses.keys().filter_map(|id| id.parse().ok());
         let used: Vec<ConnectionId> = used.filter(|id| !is_told(id)).collect();
-        let tries = used.iter().map(|id| self.rejection(job, id));
+        let tries = used.iter().map(|id| self.rejection(actor, job, id));
         // What is not known in time is not said.
         let found = tokio::time::timeout(LOOK, futures::future::join_all(tries)).await;
         said.extend(found.unwrap_or_default().into_iter().flatten());
@@ -41,7 +43,7 @@ impl Broker {
     }
 
     /// Tries a connection, and keeps and returns a refusal of its credential.
-    async fn rejection(&self, job: &JobRecord, id: &ConnectionId) -> Option<String> {
+    async fn rejection(&self, actor: &Actor, job: &JobRecord, id: &ConnectionId) -> Option<String> {
         let organization = &job.organization_id;
         let connection = connections::find(&self.store, organization, id).await.ok().flatten()?;
         let opened = self.open_current(connection).await.ok()?;
@@ -50,7 +52,7 @@ impl Broker {
             return None;
         }
         let mut connection = opened.connection;
-        if let Err(error) = self.keep_health(&mut connection, health).await {
+        if let Err(error) = self.keep_health(actor, &mut connection, health).await {
             tracing::warn!(?error, connection = %id, "keep the health of a connection");
         }
         Some(Rejection { connection }.explanation())

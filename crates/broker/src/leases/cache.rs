@@ -72,9 +72,16 @@ impl Cache {
         }
     }
 
-    /// Forgets who may what; called after every change that could matter to a lease.
-    pub(crate) fn forget(&self) {
+    /// Forgets who may what. [`Broker::commit_all`](crate::Broker::commit_all) does so after every
+    /// change.
+    pub(super) fn forget(&self) {
         self.generation.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Forgets who may what when the guard is dropped: held over a commit, so that nothing that was
+    /// read before or during it is believed after.
+    pub(crate) fn forget_at_the_end(&self) -> Forget<'_> {
+        Forget(self)
     }
 
     /// Forgets the material of a holder that has ended.
@@ -128,6 +135,15 @@ impl Cache {
     }
 }
 
+/// See [`Cache::forget_at_the_end`].
+pub(crate) struct Forget<'a>(&'a Cache);
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.0.forget();
+    }
+}
+
 /// The mark of a mint that is under way.
 pub(super) struct Minting<'a> {
     cache: &'a Cache,
@@ -137,5 +153,26 @@ pub(super) struct Minting<'a> {
 impl Drop for Minting<'_> {
     fn drop(&mut self) {
         self.cache.minting.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_read_while_a_change_was_committed_is_not_believed_after() {
+        let cache = Cache::new();
+        let commit = cache.forget_at_the_end();
+        let generation = cache.generation();
+        cache.keep_identity(generation, "known".to_owned(), Identity::System).await;
+        assert!(cache.identity("known").await.is_some());
+        drop(commit);
+        assert!(cache.identity("known").await.is_none());
+        // Read before, kept after.
+        cache.keep_identity(generation, "late".to_owned(), Identity::System).await;
+        assert!(cache.identity("late").await.is_none());
+        cache.keep_identity(cache.generation(), "new".to_owned(), Identity::System).await;
+        assert!(cache.identity("new").await.is_some());
     }
 }

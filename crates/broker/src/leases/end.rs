@@ -1,24 +1,72 @@
 //! Ending leases: by hand, and with their holder or connection. What was minted for them is taken
 //! back by the sweeper, in `revoke`.
 //!
-//! A holder or connection and its leases end in one change, so that a crash leaves no lease of what
-//! is over. What is forgotten and recorded about it comes after that.
+//! A holder or connection and its leases end in one change with the events that tell of it, so that
+//! a crash leaves no lease of what is over. What is forgotten of it comes after that.
 
 use keyferry_domain::actor::Identity;
 use keyferry_domain::audit::Target;
 use keyferry_domain::connection::ConnectionId;
 use keyferry_domain::id::{LeaseId, OrganizationId};
 use keyferry_domain::lease::{EndReason, Lease, LeaseState};
-use keyferry_domain::{Actor, Error, ErrorKind, Result};
+use keyferry_domain::{Actor, Error, ErrorKind, Result, Timestamp};
 use keyferry_policy::{Action, Facts};
 use keyferry_store::connections::ConnectionRecord;
 use keyferry_store::leases::LeaseRecord;
-use keyferry_store::{StoreError, connections, leases};
+use keyferry_store::{Change, On, StoreError, connections, leases};
 
 use super::view::no_lease;
 use crate::Broker;
 use crate::audit::Event;
 use crate::failure::store_failed;
+
+/// Whose leases end.
+#[derive(Debug, Clone)]
+pub(crate) enum LeasesOf {
+    /// Those of a job or workload that is over.
+    Holder(String),
+    /// Those of a connection that was deleted, or leads elsewhere now.
+    Connection(ConnectionId),
+}
+
+/// The leases that a change has ended, because their holder or connection ended in it.
+#[derive(Debug)]
+pub(crate) struct EndedLeases {
+    organization: OrganizationId,
+    of: LeasesOf,
+    leases: Vec<LeaseRecord>,
+}
+
+impl EndedLeases {
+    /// Ends them, as a part of `change`.
+    pub(crate) async fn within(
+        change: &mut Change,
+        organization: &OrganizationId,
+        of: LeasesOf,
+        now: Timestamp,
+    ) -> Result<Self> {
+        let reason = of.reason();
+        let leases = match &of {
+            LeasesOf::Holder(id) => {
+                leases::end_by_holder(change, organization, id, reason, now).await
+            }
+            LeasesOf::Connection(id) => {
+                leases::end_by_connection(change, organization, id, reason, now).await
+            }
+        }
+        .map_err(store_failed)?;
+        Ok(Self { organization: organization.clone(), of, leases })
+    }
+}
+
+impl LeasesOf {
+    const fn reason(&self) -> EndReason {
+        match self {
+            Self::Holder(_) => EndReason::HolderEnded,
+            Self::Connection(_) => EndReason::ConnectionEnded,
+        }
+    }
+}
 
 impl Broker {
     /// Ends a lease by hand: by its holder, or by someone who looks after the connection.
@@ -29,15 +77,7 @@ impl Broker {
         id: &LeaseId,
     ) -> Result<()> {
         let (record, _) = self.lease_to_end(actor, organization, id).await?;
-        if matches!(record.lease.state, LeaseState::Ending { .. } | LeaseState::Ended { .. }) {
-            return Ok(());
-        }
-        self.leases.forget_holder(record.lease.holder.id());
-        if self.end_one(record, EndReason::Revoked).await? {
-            self.record(actor, Some(organization), ended(id, EndReason::Revoked)).await?;
-            self.jobs.ring_leases();
-        }
-        Ok(())
+        self.end_by_hand(actor, record, ended(id, EndReason::Revoked), EndReason::Revoked).await
     }
 
     /// Finds a lease that the actor may end, with its connection, deleted or not. A lease that is
@@ -68,79 +108,134 @@ impl Broker {
         }
     }
 
-    /// Follows a change that ended a holder and these leases of it.
-    pub(crate) async fn holder_ended(
+    /// Ends a lease that somebody has found, unless it has ended by itself.
+    pub(super) async fn end_by_hand(
         &self,
         actor: &Actor,
-        organization: &OrganizationId,
-        holder: &str,
-        ended: &[LeaseRecord],
-    ) -> Result<()> {
-        self.leases.forget_holder(holder);
-        let reason = EndReason::HolderEnded;
-        self.record_ends(actor, ended, reason).await?;
-        // On PostgreSQL a lease can be written down by somebody who did not see the change yet,
-        // and that the change did not see.
-        let now = self.clock.now();
-        let late = leases::end_by_holder(&self.store, organization, holder, reason, now)
-            .await
-            .map_err(store_failed)?;
-        self.record_ends(actor, &late, reason).await
-    }
-
-    /// Follows a change that ended a connection, or moved it, and these leases of it.
-    pub(crate) async fn connection_ended(
-        &self,
-        actor: &Actor,
-        connection: &ConnectionId,
-        ended: &[LeaseRecord],
-    ) -> Result<()> {
-        self.leases.forget_connection(connection);
-        self.record_ends(actor, ended, EndReason::ConnectionEnded).await
-    }
-
-    /// Writes down that leases ended, and has what was minted for them taken back soon.
-    pub(crate) async fn record_ends(
-        &self,
-        actor: &Actor,
-        records: &[LeaseRecord],
+        record: LeaseRecord,
+        event: Event,
         reason: EndReason,
     ) -> Result<()> {
+        // First, so that nothing of this lease is handed over again once it has ended.
+        self.leases.forget_holder(record.lease.holder.id());
+        if !matches!(record.lease.state, LeaseState::Pending | LeaseState::Active) {
+            return Ok(());
+        }
+        let organization = record.lease.organization.clone();
+        let record = self.ending(record, reason)?;
+        let mut change = self.store.begin().await.map_err(store_failed)?;
+        if save_lease(&mut change, &record).await? {
+            self.commit(change, actor, Some(&organization), event).await?;
+            self.jobs.ring_leases();
+        }
+        Ok(())
+    }
+
+    /// Commits a change in which holders or connections ended, with the events that tell of it and
+    /// of the end of their leases. Then what is known of them is forgotten, and what was minted for
+    /// them is taken back soon.
+    pub(crate) async fn commit_ends<'o>(
+        &self,
+        change: Change,
+        actor: &Actor,
+        events: impl IntoIterator<Item = (Option<&'o OrganizationId>, Event)>,
+        ended: &'o [EndedLeases],
+    ) -> Result<()> {
+        let ends = ended.iter().flat_map(|ended| ends(&ended.leases, ended.of.reason()));
+        let outcome = self.commit_all(change, actor, events.into_iter().chain(ends)).await;
+        for EndedLeases { of, .. } in ended {
+            // Also after an error: it may be durable all the same.
+            match of {
+                LeasesOf::Holder(id) => self.leases.forget_holder(id),
+                LeasesOf::Connection(id) => self.leases.forget_connection(id),
+            }
+        }
+        outcome?;
+        for ended in ended {
+            self.ring_for(&ended.leases);
+            self.end_late(actor, ended).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends what came after: on PostgreSQL a lease can be written down by somebody who did not see
+    /// the change yet, and whom the change did not see. SQLite has one writer.
+    async fn end_late(&self, actor: &Actor, ended: &EndedLeases) -> Result<()> {
+        if self.store.is_embedded() {
+            return Ok(());
+        }
+        let EndedLeases { organization, of, .. } = ended;
+        let now = self.clock.now();
+        let mut change = self.store.begin().await.map_err(store_failed)?;
+        let late = EndedLeases::within(&mut change, organization, of.clone(), now).await?;
+        if !late.leases.is_empty() {
+            self.commit_all(change, actor, ends(&late.leases, of.reason())).await?;
+            self.ring_for(&late.leases);
+        }
+        Ok(())
+    }
+
+    /// Has what was minted for leases that have ended taken back soon.
+    pub(super) fn ring_for(&self, records: &[LeaseRecord]) {
         if records.iter().any(|record| record.lease.handle.is_some()) {
             self.jobs.ring_leases();
         }
-        let writes = records.iter().map(|record| {
-            self.record(actor, Some(&record.lease.organization), ended(&record.lease.id, reason))
-        });
-        futures::future::try_join_all(writes).await.map(drop)
     }
 
-    /// Starts the end of one lease; `false` when somebody else ended it at the same moment.
-    pub(super) async fn end_one(&self, mut record: LeaseRecord, reason: EndReason) -> Result<bool> {
+    /// Starts the end of one lease: what was minted for it is due to be taken back now.
+    pub(super) fn ending(&self, mut record: LeaseRecord, reason: EndReason) -> Result<LeaseRecord> {
         let now = self.clock.now();
         record.lease = record.lease.end(now, reason).map_err(Error::internal)?;
         record.due_at = matches!(record.lease.state, LeaseState::Ending { .. }).then_some(now);
-        self.save_lease(&record).await
+        Ok(record)
     }
 
-    /// Ends a lease that was written down just now and for which the service was never asked.
-    pub(super) async fn end_unminted(&self, lease: Lease, reason: EndReason) -> Result<bool> {
+    /// Ends a lease that was written down just now and for which nothing was minted.
+    pub(super) fn unminted(&self, lease: Lease, reason: EndReason) -> Result<LeaseRecord> {
         let now = self.clock.now();
         let mut lease = lease.end(now, reason).map_err(Error::internal)?;
         if matches!(lease.state, LeaseState::Ending { .. }) {
             lease = lease.finish(now, None).map_err(Error::internal)?;
         }
-        self.save_lease(&LeaseRecord::new(lease)).await
+        Ok(LeaseRecord::new(lease))
     }
 
-    /// Writes a lease; `false` when somebody else has changed it since it was read.
-    pub(super) async fn save_lease(&self, record: &LeaseRecord) -> Result<bool> {
-        match leases::update(&self.store, record).await {
-            Ok(_) => Ok(true),
-            Err(StoreError::Stale { .. }) => Ok(false),
-            Err(error) => Err(store_failed(error)),
+    /// Commits the end of a lease whose mint came to nothing, with the event that tells why. Where
+    /// the lease has been ended by somebody else, the event alone is written down.
+    pub(super) async fn commit_failed_mint(
+        &self,
+        actor: &Actor,
+        record: &LeaseRecord,
+        event: Event,
+    ) -> Result<()> {
+        let organization = Some(&record.lease.organization);
+        let mut change = self.store.begin().await.map_err(store_failed)?;
+        if save_lease(&mut change, record).await? {
+            return self.commit(change, actor, organization, event).await;
         }
+        // On SQLite the transaction holds the one writer, which the record needs.
+        drop(change);
+        self.record(actor, organization, event).await
     }
+}
+
+/// Writes a lease; `false` when somebody else has changed it since it was read.
+pub(super) async fn save_lease(on: impl Into<On<'_>>, record: &LeaseRecord) -> Result<bool> {
+    match leases::update(on, record).await {
+        Ok(_) => Ok(true),
+        Err(StoreError::Stale { .. }) => Ok(false),
+        Err(error) => Err(store_failed(error)),
+    }
+}
+
+/// The events of leases that a change has ended, each in the record of its organization.
+pub(super) fn ends(
+    records: &[LeaseRecord],
+    reason: EndReason,
+) -> impl Iterator<Item = (Option<&OrganizationId>, Event)> {
+    records
+        .iter()
+        .map(move |record| (Some(&record.lease.organization), ended(&record.lease.id, reason)))
 }
 
 pub(super) fn ended(id: &LeaseId, reason: EndReason) -> Event {

@@ -251,16 +251,14 @@ impl Broker {
         error: Error,
     ) -> Result<Error> {
         self.leases.forget();
-        let organization = lease.organization.clone();
         let target = Target::new("lease", &lease.id);
         let reason = match error.code() {
             "job_over" | "workload_over" => EndReason::HolderEnded,
             _ => EndReason::ConnectionEnded,
         };
-        self.end_unminted(lease, reason).await?;
         let event =
             Event::refused("lease.mint", target, error.message()).with("code", error.code());
-        self.record(actor, Some(&organization), event).await?;
+        self.commit_failed_mint(actor, &self.unminted(lease, reason)?, event).await?;
         Ok(error)
     }
 
@@ -273,7 +271,6 @@ impl Broker {
         plan: &Plan,
         lease: Lease,
     ) -> Result<IssuedLease> {
-        let organization = lease.organization.clone();
         let id = lease.id.clone();
         let lifetime = lease.expires_at.since(lease.issued_at);
         let asked =
@@ -282,12 +279,13 @@ impl Broker {
             Ok(issued) => issued,
             Err(error) => {
                 // The answer may have been lost after the token was made: the row says so.
-                self.end_one(LeaseRecord::new(lease), EndReason::MintFailed).await?;
-                self.note_rejection(opened, &error).await;
-                let error = provider_failed(error);
-                let event = Event::failed("lease.mint", Target::new("lease", &id), error.message());
-                self.record(actor, Some(&organization), event).await?;
-                return Err(error);
+                let record = self.ending(LeaseRecord::new(lease), EndReason::MintFailed)?;
+                let failure = provider_failed(error.clone());
+                let target = Target::new("lease", &id);
+                let event = Event::failed("lease.mint", target, failure.message());
+                self.commit_failed_mint(actor, &record, event).await?;
+                self.note_rejection(actor, opened, &error).await;
+                return Err(failure);
             }
         };
         let mut record =

@@ -23,6 +23,7 @@ use keyferry_domain::lease::Narrowing;
 use keyferry_domain::material::Material;
 
 pub(crate) use self::cache::Cache;
+pub(crate) use self::end::{EndedLeases, LeasesOf};
 pub(crate) use self::reach::{Reach, address_of};
 pub use self::reject::Rejection;
 pub use self::view::LeaseFilter;

@@ -3,7 +3,7 @@
 
 use keyferry_domain::connection::HealthStatus;
 use keyferry_domain::id::{LeaseId, OrganizationId};
-use keyferry_domain::lease::{EndReason, LeaseState};
+use keyferry_domain::lease::EndReason;
 use keyferry_domain::{Actor, Error, Result};
 use keyferry_store::connections::ConnectionRecord;
 
@@ -57,14 +57,8 @@ impl Broker {
         id: &LeaseId,
     ) -> Result<Rejection> {
         let (record, connection) = self.lease_to_end(actor, organization, id).await?;
-        self.leases.forget_holder(record.lease.holder.id());
-        if matches!(record.lease.state, LeaseState::Pending | LeaseState::Active)
-            && self.end_one(record, EndReason::Rejected).await?
-        {
-            let event = ended(id, EndReason::Rejected).with("connection", &connection.id);
-            self.record(actor, Some(organization), event).await?;
-            self.jobs.ring_leases();
-        }
+        let event = ended(id, EndReason::Rejected).with("connection", &connection.id);
+        self.end_by_hand(actor, record, event, EndReason::Rejected).await?;
         if connection.deleted_at.is_some() {
             return Err(Error::not_found(format!("connection `{}`", connection.id)));
         }
@@ -80,7 +74,7 @@ impl Broker {
         let opened = self.open_current(connection).await?;
         let (health, _) = self.examine(&opened).await;
         let mut connection = opened.connection;
-        self.keep_health(&mut connection, health).await?;
+        self.keep_health(actor, &mut connection, health).await?;
         Ok(Rejection { connection })
     }
 }

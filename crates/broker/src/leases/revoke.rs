@@ -18,6 +18,7 @@ use keyferry_providers::ProviderError;
 use keyferry_store::leases::{ConnectionKey, LeaseRecord};
 use keyferry_store::{connections, credentials, leases};
 
+use super::end::{ends, save_lease};
 use crate::Broker;
 use crate::audit::Event;
 use crate::connections::changes_address;
@@ -119,15 +120,22 @@ impl Broker {
     /// Ends leases whose time is up, and those that were never handed over.
     async fn end_overdue(&self, actor: &Actor) -> Result<usize> {
         let now = self.clock.now();
-        let expired = leases::end_expired(&self.store, now, BATCH).await.map_err(store_failed)?;
+        let mut change = self.store.begin().await.map_err(store_failed)?;
+        let expired = leases::end_expired(&mut change, now, BATCH).await.map_err(store_failed)?;
+        let abandoned = leases::end_abandoned(&mut change, now.minus(ABANDONED), now, BATCH)
+            .await
+            .map_err(store_failed)?;
+        if expired.is_empty() && abandoned.is_empty() {
+            return Ok(0);
+        }
+        let events = ends(&expired, EndReason::Expired);
+        let events = events.chain(ends(&abandoned, EndReason::MintFailed));
+        self.commit_all(change, actor, events).await?;
         for record in &expired {
             self.leases.forget_holder(record.lease.holder.id());
         }
-        self.record_ends(actor, &expired, EndReason::Expired).await?;
-        let abandoned = leases::end_abandoned(&self.store, now.minus(ABANDONED), now, BATCH)
-            .await
-            .map_err(store_failed)?;
-        self.record_ends(actor, &abandoned, EndReason::MintFailed).await?;
+        self.ring_for(&expired);
+        self.ring_for(&abandoned);
         Ok(expired.len() + abandoned.len())
     }
 
@@ -147,7 +155,7 @@ impl Broker {
         let now = self.clock.now();
         if self.leases.is_minting(&record.lease.id) {
             record.due_at = Some(now.plus(Duration::from_secs(1)));
-            return self.save_lease(&record).await.map(drop);
+            return save_lease(&self.store, &record).await.map(drop);
         }
         let LeaseState::Ending { since, .. } = record.lease.state else { return Ok(()) };
         let target = Target::new("lease", &record.lease.id);
@@ -157,7 +165,7 @@ impl Broker {
             // What was asked for and never answered may still be made after this.
             Ok(_) if record.lease.handed_over_at.is_none() && now < surely_there => {
                 record.due_at = Some(surely_there);
-                return self.save_lease(&record).await.map(drop);
+                return save_lease(&self.store, &record).await.map(drop);
             }
             Ok(left) => {
                 let residue = left.or_else(|| record.lease.residue.clone());
@@ -181,12 +189,13 @@ impl Broker {
                 record.lease.attempts += 1;
                 record.lease.last_error = Some(reason);
                 record.due_at = Some(next_try(now, record.lease.attempts));
-                return self.save_lease(&record).await.map(drop);
+                return save_lease(&self.store, &record).await.map(drop);
             }
         };
+        let mut change = self.store.begin().await.map_err(store_failed)?;
         // Where another server was faster, it has told the record.
-        if self.save_lease(&record).await? {
-            self.record(actor, Some(&organization), event).await?;
+        if save_lease(&mut change, &record).await? {
+            self.commit(change, actor, Some(&organization), event).await?;
         }
         Ok(())
     }

@@ -64,12 +64,10 @@ impl Broker {
         let mut change = self.store.begin().await.map_err(store_failed)?;
         pipelines::create(&mut change, &pipeline, &revision).await.map_err(store_failed)?;
         let waiting = self.bind(&mut change, &pipeline, author, wanted, now).await?;
-        change.commit().await.map_err(store_failed)?;
-        self.leases.forget();
         let event = Event::done("pipeline.create", Target::new("pipeline", &pipeline.id))
             .with("name", &pipeline.name)
             .with("places_waiting", waiting);
-        self.record(actor, Some(organization), event).await?;
+        self.commit(change, actor, Some(organization), event).await?;
         self.pipeline_details(pipeline).await
     }
 
@@ -106,10 +104,11 @@ impl Broker {
         }
         let now = self.clock.now();
         pipeline.updated_at = now;
-        let mut waiting = 0;
-        match yaml {
+        let (change, waiting) = match yaml {
             None => {
-                pipelines::update(&self.store, &pipeline).await.map_err(store_failed)?;
+                let mut change = self.store.begin().await.map_err(store_failed)?;
+                pipelines::update(&mut change, &pipeline).await.map_err(store_failed)?;
+                (change, 0)
             }
             Some(yaml) => {
                 let definition = self.definition_to_save(actor, organization, yaml).await?;
@@ -120,15 +119,14 @@ impl Broker {
                 pipelines::save_revision(&mut change, &pipeline, &revision)
                     .await
                     .map_err(store_failed)?;
-                waiting = self.bind(&mut change, &pipeline, author, wanted, now).await?;
-                change.commit().await.map_err(store_failed)?;
+                let waiting = self.bind(&mut change, &pipeline, author, wanted, now).await?;
+                (change, waiting)
             }
-        }
-        self.leases.forget();
+        };
         let event = Event::done("pipeline.update", Target::new("pipeline", id))
             .with("revision", pipeline.current_revision)
             .with("places_waiting", waiting);
-        self.record(actor, Some(organization), event).await?;
+        self.commit(change, actor, Some(organization), event).await?;
         let pipeline = self.find_pipeline(organization, id).await?;
         self.pipeline_details(pipeline).await
     }
@@ -144,11 +142,11 @@ impl Broker {
         let pipeline =
             self.allowed_pipeline(actor, organization, id, Action::PipelineDelete).await?;
         let now = self.clock.now();
-        pipelines::delete(&self.store, &pipeline, now).await.map_err(store_failed)?;
-        self.leases.forget();
+        let mut change = self.store.begin().await.map_err(store_failed)?;
+        pipelines::delete(&mut change, &pipeline, now).await.map_err(store_failed)?;
         let event = Event::done("pipeline.delete", Target::new("pipeline", id))
             .with("name", &pipeline.name);
-        self.record(actor, Some(organization), event).await?;
+        self.commit(change, actor, Some(organization), event).await?;
         self.cancel_runs_of_pipeline(actor, organization, id).await
     }
 

@@ -132,7 +132,10 @@ impl Broker {
         if job.state.is_over() {
             job.finished_at = Some(now);
         }
-        if !self.store_change(&job).await? {
+        let event = refusal.map(|refusal| {
+            Event::refused("job.queue", Target::new("job", &job.id), &refusal).with("run", &run.id)
+        });
+        if !self.store_change(actor, &job, event).await? {
             // Somebody else moved it; the next round sees how.
             return Ok(true);
         }
@@ -141,17 +144,17 @@ impl Broker {
         } else {
             self.jobs.ring_jobs();
         }
-        if let Some(refusal) = refusal {
-            let event = Event::refused("job.queue", Target::new("job", &job.id), &refusal)
-                .with("run", &run.id);
-            self.record(actor, Some(&run.organization_id), event).await?;
-        }
         Ok(true)
     }
 
     /// Writes a job, and with one that will not run its steps; `false` when somebody else has
-    /// changed it.
-    async fn store_change(&self, job: &JobRecord) -> Result<bool> {
+    /// changed it. A refusal is written down; else the job moves as its run's event has told.
+    async fn store_change(
+        &self,
+        actor: &Actor,
+        job: &JobRecord,
+        refusal: Option<Event>,
+    ) -> Result<bool> {
         let mut change = self.store.begin().await.map_err(store_failed)?;
         match jobs::update(&mut change, job).await {
             Ok(_) => {}
@@ -165,7 +168,8 @@ impl Broker {
                 .await
                 .map_err(store_failed)?;
         }
-        change.commit().await.map_err(store_failed)?;
+        let events = refusal.into_iter().map(|event| (Some(&job.organization_id), event));
+        self.commit_all(change, actor, events).await?;
         Ok(true)
     }
 
@@ -201,16 +205,18 @@ impl Broker {
             run.finished_at = Some(now);
             run.reason = reason_of(&progress.plan, &progress.jobs, state);
         }
-        match runs::update(&self.store, &run).await {
+        let mut change = self.store.begin().await.map_err(store_failed)?;
+        match runs::update(&mut change, &run).await {
             Ok(_) => {}
             Err(StoreError::Stale { .. }) => return Ok(false),
             Err(error) => return Err(store_failed(error)),
         }
+        let event = state
+            .is_over()
+            .then(|| Event::done("run.finish", Target::new("run", &run.id)).with("state", state));
+        let events = event.into_iter().map(|event| (Some(&run.organization_id), event));
+        self.commit_all(change, actor, events).await?;
         self.jobs.ring_logs();
-        if state.is_over() {
-            let event = Event::done("run.finish", Target::new("run", &run.id)).with("state", state);
-            self.record(actor, Some(&run.organization_id), event).await?;
-        }
         Ok(true)
     }
 

@@ -59,12 +59,13 @@ impl Broker {
     ) -> Result<()> {
         let by = actor.to_ref().id.unwrap_or_default();
         let now = self.clock.now();
-        let asked = runs::request_cancel(&self.store, organization, id, &by, now)
+        let mut change = self.store.begin().await.map_err(store_failed)?;
+        let asked = runs::request_cancel(&mut change, organization, id, &by, now)
             .await
             .map_err(store_failed)?;
         if asked.is_some() {
             let event = Event::done("run.cancel", Target::new("run", id));
-            self.record(actor, Some(organization), event).await?;
+            self.commit(change, actor, Some(organization), event).await?;
             self.advance_run(actor, organization, id).await?;
         }
         Ok(())
@@ -112,9 +113,8 @@ impl Broker {
                 self.add_job(&mut change, &run, position, plan, attempt, now).await?;
             }
         }
-        change.commit().await.map_err(store_failed)?;
         let event = Event::done("job.retry", Target::new("job", job)).with("run", id);
-        self.record(actor, Some(organization), event).await?;
+        self.commit(change, actor, Some(organization), event).await?;
         self.advance_run(actor, organization, id).await?;
         self.run_details(organization, id).await
     }

@@ -93,12 +93,11 @@ impl Broker {
         for (position, job) in plan.jobs.iter().enumerate() {
             self.add_job(&mut change, &run, position, job, 1, now).await?;
         }
-        change.commit().await.map_err(store_failed)?;
         let event = Event::done("run.create", Target::new("run", &run.id))
             .with("pipeline", pipeline_id)
             .with("revision", run.revision)
             .with("number", run.number);
-        self.record(actor, Some(organization), event).await?;
+        self.commit(change, actor, Some(organization), event).await?;
         self.advance_run(actor, organization, &run.id).await?;
         self.run_details(organization, &run.id).await
     }

@@ -1,5 +1,6 @@
-//! A broker over a fresh SQLite file, with a clock that stands still, a real vault and the real
-//! policies. Services that connections reach may listen on 127.0.0.1.
+//! A broker over a fresh database, a SQLite file unless the test brings one, with a clock that
+//! stands still, a real vault and the real policies. Services that connections reach may listen on
+//! 127.0.0.1.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -34,13 +35,16 @@ pub(crate) struct TestBroker {
     pub(crate) organization: OrganizationId,
     /// The owner, signed in.
     pub(crate) owner: Actor,
+    /// The database's address.
+    pub(crate) url: String,
     people: AtomicU32,
     folder: TempDir,
 }
 
-async fn open(folder: &Path, clock: &Arc<FixedClock>) -> Arc<Broker> {
+/// Opens a broker whose root key is in `folder`.
+pub(crate) async fn open(url: &str, folder: &Path, clock: &Arc<FixedClock>) -> Arc<Broker> {
     let options = BrokerOptions {
-        database_url: format!("sqlite://{}", folder.join("keyferry.db").display()).into(),
+        database_url: url.into(),
         root_key: RootKeySource::FileOrNew(folder.join("root.key")),
         allow_addresses: vec!["127.0.0.1".to_owned()],
     };
@@ -51,8 +55,14 @@ impl TestBroker {
     /// Starts a broker with an organization and an owner.
     pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("keyferry.db").display());
+        Self::start_at(url, folder).await
+    }
+
+    /// Like [`Self::start`], with an empty database of the caller's.
+    pub(crate) async fn start_at(url: String, folder: TempDir) -> Self {
         let clock = Arc::new(FixedClock::at(START));
-        let broker = open(folder.path(), &clock).await;
+        let broker = open(&url, folder.path(), &clock).await;
         let password = "correct horse battery".into();
         let system = broker.system_actor();
         let organization = broker
@@ -63,12 +73,12 @@ impl TestBroker {
         let session =
             broker.create_session(&anonymous, "owner@example.com", &password).await.unwrap();
         let owner = signed_in(&broker, &session.user.user.id);
-        Self { broker, clock, organization, owner, people: AtomicU32::new(0), folder }
+        Self { broker, clock, organization, owner, url, people: AtomicU32::new(0), folder }
     }
 
     /// Opens the same database again, as another server or the next start would.
     pub(crate) async fn open_again(&self) -> Arc<Broker> {
-        open(self.folder.path(), &self.clock).await
+        open(&self.url, self.folder.path(), &self.clock).await
     }
 
     /// The folder that holds everything that was written.

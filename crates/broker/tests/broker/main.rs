@@ -15,6 +15,7 @@ mod gitea;
 mod jobs;
 mod lease_ends;
 mod leases;
+mod one_commit;
 mod pipelines;
 mod runs;
 mod scenes;
