@@ -193,7 +193,8 @@ pub trait Provider: Send + Sync {
         handle_base: &str,
     ) -> Result<Plan, ProviderError>;
 
-    /// Hands over what was planned; `lifetime` is how long it is wanted at most.
+    /// Hands over what was planned; `lifetime` is how long it is wanted at most. `Rejected` says
+    /// that nothing was made, so nothing is looked for and taken back then.
     async fn issue(
         &self,
         context: &Context,

@@ -19,6 +19,7 @@ use keyferry_domain::lease::{EndReason, Holder, Lease, LeaseState};
 use keyferry_domain::operation::Operation;
 use keyferry_domain::{Actor, Error, Result, Timestamp};
 use keyferry_policy::{Action, Facts};
+use keyferry_providers::ProviderError;
 use keyferry_providers::provider::{Plan, Settings};
 use keyferry_store::leases::LeaseRecord;
 use keyferry_store::{connections, leases};
@@ -278,8 +279,12 @@ impl Broker {
         let issued = match asked {
             Ok(issued) => issued,
             Err(error) => {
-                // The answer may have been lost after the token was made: the row says so.
-                let record = self.ending(LeaseRecord::new(lease), EndReason::MintFailed)?;
+                let reason = EndReason::MintFailed;
+                let record = match &error {
+                    ProviderError::Rejected { .. } => self.unminted(lease, reason)?,
+                    // The answer may have been lost after the token was made: the row says so.
+                    _ => self.ending(LeaseRecord::new(lease), reason)?,
+                };
                 let failure = provider_failed(error.clone());
                 let target = Target::new("lease", &id);
                 let event = Event::failed("lease.mint", target, failure.message());

@@ -205,6 +205,25 @@ async fn a_token_that_comes_to_life_after_an_unclear_answer_is_taken_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_service_refused_to_make_is_over_at_once_and_not_looked_for() {
+    let test = TestBroker::start().await;
+    let (broker, organization) = (&test.broker, &test.organization);
+    let gitea = Gitea::start("secret-1").await;
+    let forge = test.connect("forge", gitea.url(), "secret-1").await;
+    let holder = test.workload(&test.owner, &[forge.clone()]).await;
+    gitea.set_password("alice", "secret-2");
+    let asked = broker.issue_lease(&holder, organization, &forge, &git(Access::Read)).await;
+    assert_code(asked, "credential_rejected");
+    assert!(is_ended(&leases(&test).await[0], EndReason::MintFailed));
+    assert_eq!(test.events("lease.mint").await.len(), 1);
+    sweep(broker).await;
+    test.advance(3_600);
+    sweep(broker).await;
+    assert_eq!(gitea.calls_of(REVOCATION), 0);
+    assert_eq!(test.events("lease.revoke").await.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_of_another_user_is_not_taken_for_gone() {
     let test = TestBroker::start().await;
     let (broker, organization) = (&test.broker, &test.organization);
