@@ -126,8 +126,11 @@ impl Broker {
             return Err(used_link());
         }
         users::update(&mut change, &user).await.map_err(store_failed)?;
+        // Somebody without a password is in the one organization that has invited them.
+        let places = members::list_by_user(&mut change, &user.id).await.map_err(store_failed)?;
+        let organization = places.first().map(|place| &place.organization_id);
         let event = Event::done("invitation.accept", Target::new("user", &user.id));
-        self.commit(change, actor, None, event).await?;
+        self.commit(change, actor, organization, event).await?;
         self.start_session(actor, user).await
     }
 

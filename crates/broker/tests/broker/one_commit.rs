@@ -140,6 +140,8 @@ async fn people_and_their_places() {
             broker.accept_invitation(&anonymous, &invitation, &secret).await
         })
         .await;
+        let accepted = only_event(test, "invitation.accept").await;
+        assert_eq!(accepted.organization.as_ref(), Some(organization));
         let member = invited.member.member;
         whole(url, "change a role", async || {
             broker
