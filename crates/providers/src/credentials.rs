@@ -86,7 +86,7 @@ pub const SSH_KEY: CredentialForm = CredentialForm {
         Field {
             name: "private_key",
             label: "Private key",
-            help: "The private key, OpenSSH or PKCS#8 PEM, without a passphrase",
+            help: "The private key: Ed25519, ECDSA, or RSA of 2048 bits or more; PEM, without a passphrase",
             is_required: true,
             is_secret: true,
             is_multiline: true,

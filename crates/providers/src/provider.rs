@@ -57,7 +57,7 @@ pub enum Format {
     RegistryAddress,
     /// One or more PEM certificates.
     CertificatePem,
-    /// A private key, OpenSSH or PKCS#8 PEM, without a passphrase.
+    /// A private key, OpenSSH, PKCS#8 or PKCS#1 PEM, without a passphrase.
     PrivateKeyPem,
     /// Lines of a `known_hosts` file.
     KnownHosts,

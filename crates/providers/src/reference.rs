@@ -134,7 +134,7 @@ const fn format_text(format: Format, is_multiline: bool) -> &'static str {
         Format::Authority => "host, with a port where there is one",
         Format::RegistryAddress => "host, with a port where there is one, no path",
         Format::CertificatePem => "PEM certificates",
-        Format::PrivateKeyPem => "private key, OpenSSH or PKCS#8 PEM, without a passphrase",
+        Format::PrivateKeyPem => "private key, OpenSSH, PKCS#8 or PKCS#1 PEM, without a passphrase",
         Format::KnownHosts => "lines of a `known_hosts` file",
     }
 }

@@ -35,9 +35,16 @@ pub struct KeyPair {
 impl KeyPair {
     /// Makes an Ed25519 key pair in `folder`.
     pub fn generate(folder: &Path, name: &str) -> Result<Self> {
+        Self::generate_as(folder, name, &["-t", "ed25519"])
+    }
+
+    /// Makes a key pair of the kind, length and format that these words ask `ssh-keygen` for.
+    pub fn generate_as(folder: &Path, name: &str, kind: &[&str]) -> Result<Self> {
         let private = folder.join(name);
         run(command("ssh-keygen")
-            .args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"])
+            .args(["-q", "-N", "", "-C", name])
+            .args(kind)
+            .arg("-f")
             .arg(&private))?;
         Ok(Self { public: private.with_extension("pub"), private })
     }
@@ -56,6 +63,12 @@ impl KeyPair {
 impl GitSsh {
     /// Starts it with no keys and no repositories.
     pub fn start() -> Result<Self> {
+        Self::start_with(&["-t", "ed25519"], "")
+    }
+
+    /// Starts it with a host key of this kind (see [`KeyPair::generate_as`]) and these lines in
+    /// front of its configuration, where they win.
+    pub fn start_with(host_key: &[&str], lines: &str) -> Result<Self> {
         let user = run(command("id").arg("-un"))?;
         let user = String::from_utf8(user.stdout)?.trim().to_owned();
         if crate::runs_as_root() {
@@ -65,10 +78,11 @@ impl GitSsh {
         start_on_free_port(|port| {
             let scratch = Scratch::new()?;
             scratch.folder("repositories")?;
-            KeyPair::generate(scratch.path(), "host_key")?;
+            KeyPair::generate_as(scratch.path(), "host_key", host_key)?;
             scratch.write("authorized_keys", "", 0o600)?;
             scratch.write("serve", forced_command(scratch.path()), 0o755)?;
-            scratch.write("sshd_config", configuration(scratch.path(), port), 0o644)?;
+            let configuration = format!("{lines}\n{}", configuration(scratch.path(), port));
+            scratch.write("sshd_config", configuration, 0o644)?;
             // sshd starts itself again for each connection and insists on an absolute path.
             let program = find_program("sshd").context("sshd is not installed")?;
             let server = Start::new(program, scratch.path(), "server.log")

@@ -4,8 +4,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use russh::keys::ssh_key::public::RsaPublicKey;
 use russh::keys::{Algorithm, PublicKey};
 use sha1::Sha1;
+
+use super::keys::{RSA_BITS_MIN, is_long_enough, is_spoken, signatures_of};
 
 /// What the lines say about one host.
 #[derive(Debug, Clone, Default)]
@@ -42,12 +45,23 @@ pub(super) enum KnownHostsError {
         line: usize,
     },
     /// The host is known by keys only that this client does not speak.
-    #[error("`{name}` is known by an {algorithm} key only; give its Ed25519 or ECDSA key")]
+    #[error("`{name}` is known by an {algorithm} key only; give its Ed25519, ECDSA or RSA key")]
     Algorithm {
         /// The host as it is written in such lines.
         name: String,
         /// The algorithm of the key.
         algorithm: String,
+    },
+    /// The host is known by an RSA key only that is too short, or absurdly long.
+    #[error(
+        "`{name}` is known by an RSA key of {bits} bits only, and {RSA_BITS_MIN} are the least; \
+         give another of its keys"
+    )]
+    Length {
+        /// The host as it is written in such lines.
+        name: String,
+        /// The length of the key.
+        bits: u32,
     },
 }
 
@@ -59,6 +73,7 @@ impl HostKeys {
         let mut keys = Self::default();
         let mut authority = None;
         let mut unspoken = None;
+        let mut odd_length = None;
         for (index, line) in text.lines().enumerate() {
             let line_number = index + 1;
             let line = line.trim();
@@ -88,17 +103,21 @@ impl HostKeys {
             match marker {
                 Some("@revoked") => keys.revoked.push(key),
                 Some(_) => return Err(KnownHostsError::Line { line: line_number }),
-                None if is_spoken(&key.algorithm()) => keys.accepted.push(key),
-                None => unspoken = Some(key.algorithm().to_string()),
+                None => match key.key_data().rsa().map(RsaPublicKey::key_size) {
+                    Some(bits) if !is_long_enough(bits) => odd_length = Some(bits),
+                    _ if is_spoken(&key.algorithm()) => keys.accepted.push(key),
+                    _ => unspoken = Some(key.algorithm().to_string()),
+                },
             }
         }
         if !keys.accepted.is_empty() {
             return Ok(keys);
         }
-        Err(match (unspoken, authority) {
-            (Some(algorithm), _) => KnownHostsError::Algorithm { name, algorithm },
-            (None, Some(line)) => KnownHostsError::Authority { line },
-            (None, None) => KnownHostsError::Unknown { name },
+        Err(match (odd_length, unspoken, authority) {
+            (Some(bits), _, _) => KnownHostsError::Length { name, bits },
+            (None, Some(algorithm), _) => KnownHostsError::Algorithm { name, algorithm },
+            (None, None, Some(line)) => KnownHostsError::Authority { line },
+            (None, None, None) => KnownHostsError::Unknown { name },
         })
     }
 
@@ -109,22 +128,17 @@ impl HostKeys {
         is_in(&self.accepted) && !is_in(&self.revoked)
     }
 
-    /// Returns the algorithms of the accepted keys, so that the host is asked for one of these
-    /// rather than for another key of its own that nobody has confirmed.
+    /// Returns the signatures that the accepted keys can make, so that the host is asked for one of
+    /// these rather than for another key of its own that nobody has confirmed.
     pub(super) fn algorithms(&self) -> Vec<Algorithm> {
         let mut algorithms: Vec<Algorithm> = Vec::new();
-        for key in &self.accepted {
-            if !algorithms.contains(&key.algorithm()) {
-                algorithms.push(key.algorithm());
+        for algorithm in self.accepted.iter().flat_map(|key| signatures_of(key.algorithm())) {
+            if !algorithms.contains(&algorithm) {
+                algorithms.push(algorithm);
             }
         }
         algorithms
     }
-}
-
-/// Tells whether this client can check signatures of this kind.
-const fn is_spoken(algorithm: &Algorithm) -> bool {
-    matches!(algorithm, Algorithm::Ed25519 | Algorithm::Ecdsa { .. })
 }
 
 fn is_about(patterns: &str, name: &str) -> bool {

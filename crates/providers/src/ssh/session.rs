@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use keyferry_domain::secret::SecretString;
 use russh::client::{self, AuthResult, Handle};
-use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate, decode_secret_key};
+use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh::{Channel, ChannelMsg, Disconnect, Preferred};
 
+use super::keys::{is_over_sha1, read_private_key};
 use super::known_hosts::HostKeys;
 use super::leash::{Leash, Leashed};
 use crate::error::ProviderError;
@@ -23,9 +24,6 @@ const STDERR_BYTES: usize = 8 << 10;
 
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_millis(500);
-
-/// The SSH library leaves RSA to a crate with a known timing weakness (RUSTSEC-2023-0071).
-const NO_RSA: &str = "RSA keys are not supported; use an Ed25519 or ECDSA key";
 
 /// Where to connect to, and as whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +61,12 @@ impl Session {
                 reason: error.to_string(),
             }
         })?;
-        let key = read_private_key(private_key)?;
+        let key = read_private_key(private_key.expose()).map_err(|problem| {
+            ProviderError::Misconfigured {
+                field: "private_key".to_owned(),
+                reason: format!("it {problem}"),
+            }
+        })?;
         let config = client::Config {
             preferred: Preferred {
                 key: Cow::Owned(keys.algorithms()),
@@ -80,7 +83,13 @@ impl Session {
         let mut handle = client::connect_stream(Arc::new(config), leashed, HostCheck { keys })
             .await
             .map_err(|error| connect_error(error, host))?;
-        let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
+        if handle.agent_session_binding().is_some_and(|made| is_over_sha1(made.signature())) {
+            return Err(ProviderError::Unavailable {
+                reason: format!("`{host}` proves its key with SHA-1, which anybody may forge"),
+            });
+        }
+        let hash = rsa_hash(&handle, &key, host).await?;
+        let key = PrivateKeyWithHashAlg::new(Arc::new(key), hash);
         match handle.authenticate_publickey(username, key).await {
             Ok(AuthResult::Success) => Ok(Self { handle, host: host.clone(), leash }),
             // The library reports a connection that ends here as a failure without methods.
@@ -226,29 +235,26 @@ pub(crate) fn quote(word: &str) -> String {
     format!("'{quoted}'")
 }
 
-/// Reads the key of the credential.
-fn read_private_key(text: &SecretString) -> Result<PrivateKey, ProviderError> {
-    let wrong = |reason: &str| ProviderError::Misconfigured {
-        field: "private_key".to_owned(),
-        reason: reason.to_owned(),
-    };
-    let text = text.expose();
-    if text.contains("-----BEGIN RSA PRIVATE KEY-----") {
-        return Err(wrong(NO_RSA));
+/// Chooses the hash of an RSA signature: the best one that the host names. A host that names none
+/// is asked with SHA-256, which RFC 8332 recommends; SHA-1 is never used. Other keys need none.
+async fn rsa_hash(
+    handle: &Handle<HostCheck>,
+    key: &PrivateKey,
+    host: &str,
+) -> Result<Option<HashAlg>, ProviderError> {
+    if !key.algorithm().is_rsa() {
+        return Ok(None);
     }
-    let key = decode_secret_key(text, None).map_err(|error| match error {
-        russh::keys::Error::KeyIsEncrypted => {
-            wrong("it is protected by a passphrase; give a key without one")
-        }
-        _ if text.contains("ENCRYPTED") => {
-            wrong("it is protected by a passphrase; give a key without one")
-        }
-        _ => wrong("it is not a private key in OpenSSH or PKCS#8 PEM"),
-    })?;
-    match key.algorithm() {
-        russh::keys::Algorithm::Ed25519 | russh::keys::Algorithm::Ecdsa { .. } => Ok(key),
-        russh::keys::Algorithm::Rsa { .. } => Err(wrong(NO_RSA)),
-        _ => Err(wrong("keys of this kind are not supported; use an Ed25519 or ECDSA key")),
+    match handle.best_supported_rsa_hash().await.map_err(|error| lost(&error, host))? {
+        Some(Some(hash)) => Ok(Some(hash)),
+        None => Ok(Some(HashAlg::Sha256)),
+        Some(None) => Err(ProviderError::Misconfigured {
+            field: "private_key".to_owned(),
+            reason: format!(
+                "`{host}` takes RSA keys with SHA-1 signatures only, which are not safe; use an \
+                 Ed25519 or ECDSA key"
+            ),
+        }),
     }
 }
 
@@ -281,7 +287,7 @@ impl client::Handler for HostCheck {
         match shown {
             PublicKeyOrCertificate::PublicKey { key, .. } if self.keys.accept(key) => Ok(true),
             PublicKeyOrCertificate::PublicKey { key, .. } => Err(ConnectError::HostKey {
-                fingerprint: key.fingerprint(russh::keys::HashAlg::Sha256).to_string(),
+                fingerprint: key.fingerprint(HashAlg::Sha256).to_string(),
             }),
             PublicKeyOrCertificate::Certificate(_) => Err(ConnectError::HostKey {
                 fingerprint: "a certificate, which was not asked for".to_owned(),
@@ -304,7 +310,8 @@ fn connect_error(error: ConnectError, host: &str) -> ProviderError {
         }) => ProviderError::Misconfigured {
             field: "known_hosts".to_owned(),
             reason: format!(
-                "`{host}` has no key of the kinds that the lines name; give its Ed25519 or ECDSA key"
+                "`{host}` proves no key of the kinds that the lines name (an RSA key with SHA-2 \
+                 only); give its Ed25519, ECDSA or RSA key"
             ),
         },
         ConnectError::Ssh(russh::Error::NoCommonAlgo { kind, .. }) => ProviderError::Unavailable {
@@ -342,24 +349,6 @@ mod tests {
             ("/$(id)`id`", "'/$(id)`id`'"),
         ] {
             assert_eq!(quote(word), quoted);
-        }
-    }
-
-    #[test]
-    fn keys_that_cannot_be_used_are_refused_with_what_to_do() {
-        for (text, hint) in [
-            ("hello", "PEM"),
-            ("-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----\n", "RSA"),
-            (
-                "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
-                "passphrase",
-            ),
-        ] {
-            let error = read_private_key(&text.into()).unwrap_err();
-            assert!(
-                matches!(&error, ProviderError::Misconfigured { field, .. } if field == "private_key")
-            );
-            assert!(error.to_string().contains(hint), "{error}");
         }
     }
 }

@@ -94,14 +94,8 @@ fn private_key(text: &str) -> Result<String, String> {
     // ssh writes its own files with the line ends of this machine only; a key pasted on another
     // one must not fail in the job.
     let text = with_final_line_end(&text.replace("\r\n", "\n"));
-    let is_encrypted = "has a passphrase; Keyferry seals keys itself, so give it without one";
-    match russh::keys::decode_secret_key(&text, None) {
-        Ok(key) if key.is_encrypted() => Err(is_encrypted.to_owned()),
-        Ok(_) => Ok(text),
-        Err(russh::keys::Error::KeyIsEncrypted) => Err(is_encrypted.to_owned()),
-        Err(_) if text.contains("ENCRYPTED") => Err(is_encrypted.to_owned()),
-        Err(_) => Err("is not a private key that can be read: OpenSSH or PKCS#8 PEM".to_owned()),
-    }
+    crate::ssh::read_private_key(&text).map_err(|problem| problem.to_string())?;
+    Ok(text)
 }
 
 fn known_hosts(text: &str) -> Result<String, String> {

@@ -152,8 +152,6 @@ async fn ecdsa_keys_work_and_others_are_refused_with_a_reason() {
     git().verify(&context(), target(&settings, &ecdsa)).await.unwrap();
     for (credential, hint) in [
         (make("locked", &["-t", "ed25519", "-N", "a passphrase"]), "passphrase"),
-        (make("rsa", &["-t", "rsa", "-b", "2048", "-N", ""]), "RSA"),
-        (make("rsa_pem", &["-t", "rsa", "-b", "2048", "-m", "PEM", "-N", ""]), "RSA"),
         (ssh_key("not a key"), "PEM"),
     ] {
         let error = git().verify(&context(), target(&settings, &credential)).await.unwrap_err();

@@ -7,5 +7,6 @@ mod git_over_http;
 mod git_over_ssh;
 mod hostile_servers;
 mod redirects;
+mod rsa_over_ssh;
 mod stand_in;
 mod world;
