@@ -15,6 +15,14 @@ use crate::failure::store_failed;
 /// What is asked about, with what the policies need to know of it.
 pub(crate) use keyferry_policy::Target as Subject;
 
+/// Refuses everybody but the server itself.
+pub(crate) fn only_the_system(actor: &Actor) -> Result<()> {
+    if actor.identity == Identity::System {
+        return Ok(());
+    }
+    Err(Error::denied("system_only", "this is done on the server's machine only"))
+}
+
 impl Broker {
     /// Returns when the actor may do this, else writes the refusal down and fails. Somebody who
     /// may not even see the thing is told that it does not exist.

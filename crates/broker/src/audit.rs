@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use keyferry_domain::actor::Identity;
 use keyferry_domain::audit::{AuditEvent, ChainedEvent, Outcome, Target};
 use keyferry_domain::id::{EventId, OrganizationId};
 use keyferry_domain::lease::Lease;
 use keyferry_domain::page::{Page, PageRequest};
-use keyferry_domain::{Actor, Error, Result};
+use keyferry_domain::{Actor, Result};
 use keyferry_policy::Action;
 use keyferry_store::audit::{AuditRecord, FIRST_HASH};
 use keyferry_store::journal::Entry;
@@ -15,7 +14,7 @@ use keyferry_store::{Change, StoreError};
 use keyferry_vault::link;
 
 use crate::Broker;
-use crate::access::Subject;
+use crate::access::{Subject, only_the_system};
 use crate::failure::store_failed;
 
 pub use keyferry_store::audit::AuditFilter;
@@ -189,9 +188,7 @@ impl Broker {
 
     /// Checks every event of every chain, on the server's machine.
     pub async fn verify_audit_chain(&self, actor: &Actor) -> Result<AuditReport> {
-        if actor.identity != Identity::System {
-            return Err(Error::denied("system_only", "this is done on the server's machine only"));
-        }
+        only_the_system(actor)?;
         let mut report = AuditReport { events: 0, chains: 0, last_hash: None, first_broken: None };
         let chains = keyferry_store::audit::chains(&self.store).await.map_err(store_failed)?;
         for chain in chains {

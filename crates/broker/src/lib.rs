@@ -33,6 +33,7 @@ pub mod tokens;
 pub mod workloads;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use keyferry_domain::id::RequestId;
 use keyferry_domain::{Actor, Clock, Random, Result};
@@ -54,6 +55,7 @@ pub struct Broker {
     leases: leases::Cache,
     jobs: jobs::Doorbell,
     reports: jobs::Reports,
+    check_interval: Option<Duration>,
 }
 
 impl Broker {

@@ -40,6 +40,8 @@ pub struct BrokerOptions {
     pub root_key: RootKeySource,
     /// Private addresses that connections may reach: networks, addresses, host names.
     pub allow_addresses: Vec<String>,
+    /// How often connections are tried at their services; never when absent.
+    pub check_interval: Option<Duration>,
 }
 
 impl Broker {
@@ -83,6 +85,7 @@ impl Broker {
             random,
             leases: leases::Cache::new(),
             jobs: jobs::Doorbell::new(),
+            check_interval: options.check_interval,
         })
     }
 

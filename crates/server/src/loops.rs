@@ -16,12 +16,16 @@ use tokio_util::task::TaskTracker;
 
 use crate::settings::{RootKeySettings, Settings};
 
+/// How long the checks of connections rest when none is due.
+const CHECK_PAUSE: Duration = Duration::from_secs(15);
+
 const SWEEP_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Starts every loop; they end with `shutdown`.
 pub(crate) fn start(broker: &Arc<Broker>, shutdown: CancellationToken) -> TaskTracker {
     let loops = TaskTracker::new();
     loops.spawn(take_back_leases(Arc::clone(broker), shutdown.clone()));
+    loops.spawn(check_connections(Arc::clone(broker), shutdown.clone()));
     loops.spawn(sweep(Arc::clone(broker), shutdown));
     loops.close();
     loops
@@ -70,6 +74,32 @@ async fn sweep(broker: Arc<Broker>, shutdown: CancellationToken) {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(SWEEP_INTERVAL) => {}
         }
+    }
+}
+
+/// Tries connections whose check is due. It is a loop of its own: a slow service holds up nothing
+/// but other checks.
+async fn check_connections(broker: Arc<Broker>, shutdown: CancellationToken) {
+    let work = async {
+        if let Err(error) = broker.schedule_checks(&broker.system_actor()).await {
+            tracing::error!(?error, "schedule checks of connections");
+        }
+        loop {
+            match broker.check_due_connections(&broker.system_actor()).await {
+                // More may be waiting.
+                Ok(count) if count > 0 => {}
+                Ok(_) => tokio::time::sleep(CHECK_PAUSE).await,
+                Err(error) => {
+                    tracing::error!(?error, "check connections");
+                    tokio::time::sleep(CHECK_PAUSE).await;
+                }
+            }
+        }
+    };
+    // A check that is cut off has changed nothing, and is due again when its claim is over.
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = work => {}
     }
 }
 

@@ -255,6 +255,32 @@ pub async fn claim_due_checks(
         .await
 }
 
+/// Makes the first check of connections of these types that have none due at `at`, over all
+/// organizations; returns how many there were, at most `limit`.
+pub async fn schedule_checks(
+    on: impl Into<On<'_>>,
+    types: &[&str],
+    at: Timestamp,
+    limit: u32,
+) -> Result<u64> {
+    let mut params = params![at, i64::from(limit)];
+    let mut numbers = Vec::new();
+    for one in types {
+        params.extend(params![(*one).to_owned()]);
+        numbers.push(format!("${}", params.len()));
+    }
+    if numbers.is_empty() {
+        return Ok(0);
+    }
+    let sql = format!(
+        "UPDATE connections SET next_check_at = $1 WHERE next_check_at IS NULL \
+         AND (organization_id, id) IN (SELECT organization_id, id FROM connections \
+          WHERE deleted_at IS NULL AND next_check_at IS NULL AND connection_type IN ({}) LIMIT $2)",
+        numbers.join(", ")
+    );
+    on.into().execute(sql, params).await
+}
+
 /// Marks a connection as gone and empties its custom scope; returns the new version.
 pub async fn delete(
     on: impl Into<On<'_>>,

@@ -80,6 +80,7 @@ impl Broker {
         let (behind, opened) = self.open_new(actor, organization, owner, new, draft).await?;
         let health = self.examine_new(actor, "connection.create", &opened, new.skip_verify).await?;
         let mut connection = opened.connection;
+        connection.next_check_at = self.next_check(&connection, health.status);
         connection.set_health(health);
         let change = self.store_new(&connection, &behind, &chosen).await?;
         let event = Event::done("connection.create", Target::new("connection", &connection.id))

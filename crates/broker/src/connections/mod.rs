@@ -2,9 +2,10 @@
 //!
 //! A file per use case. `trial` asks the service whether it accepts a credential, before anything
 //! is stored; `reconfigure` puts another credential into a connection without any pipeline being
-//! edited, and says where a secret may travel; `subject` is a connection as the policies see it.
+//! edited, and says where a secret may travel; `checks` tries connections again when it is time; `subject` is a connection as the policies see it.
 //! What is done *through* a connection is in `leases/` and `repositories.rs`.
 
+mod checks;
 mod create;
 mod delete;
 mod explain;

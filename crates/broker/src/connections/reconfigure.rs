@@ -106,6 +106,7 @@ impl Broker {
         let health =
             self.examine_new(actor, "connection.reconfigure", &opened, new.skip_verify).await?;
         let mut connection = opened.connection;
+        connection.next_check_at = self.next_check(&connection, health.status);
         connection.set_health(health);
         connection.updated_at = self.clock.now();
         let mut change = self.store.begin().await.map_err(store_failed)?;

@@ -45,6 +45,7 @@ impl Broker {
         let opened = self.open_version(connection, &credential, previous.number).await?;
         let (health, _) = self.examine(&opened).await;
         let mut connection = opened.connection;
+        connection.next_check_at = self.next_check(&connection, health.status);
         connection.set_health(health);
         connection.updated_at = now;
 

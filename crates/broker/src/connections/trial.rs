@@ -109,7 +109,7 @@ impl Broker {
         let organization = connection.organization_id.clone();
         let target = Target::new("connection", &connection.id);
         let event = Event::done("connection.verify", target).with("health", health.status);
-        let next_check_at = connection.next_check_at;
+        let next_check_at = self.next_check(connection, health.status);
         let mut change = self.store.begin().await.map_err(store_failed)?;
         let is_kept = connections::set_health(&mut change, connection, &health, next_check_at)
             .await

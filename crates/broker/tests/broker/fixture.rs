@@ -41,12 +41,21 @@ pub(crate) struct TestBroker {
     folder: TempDir,
 }
 
+/// How often connections are checked.
+pub(crate) const CHECK_INTERVAL: Duration = Duration::from_hours(2);
+
 /// Opens a broker whose root key is in `folder`.
-pub(crate) async fn open(url: &str, folder: &Path, clock: &Arc<FixedClock>) -> Arc<Broker> {
+pub(crate) async fn open(
+    url: &str,
+    folder: &Path,
+    clock: &Arc<FixedClock>,
+    check_interval: Option<Duration>,
+) -> Arc<Broker> {
     let options = BrokerOptions {
         database_url: url.into(),
         root_key: RootKeySource::FileOrNew(folder.join("root.key")),
         allow_addresses: vec!["127.0.0.1".to_owned()],
+        check_interval,
     };
     Arc::new(Broker::open_at(options, clock.clone()).await.unwrap())
 }
@@ -54,15 +63,28 @@ pub(crate) async fn open(url: &str, folder: &Path, clock: &Arc<FixedClock>) -> A
 impl TestBroker {
     /// Starts a broker with an organization and an owner.
     pub(crate) async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}", folder.path().join("keyferry.db").display());
-        Self::start_at(url, folder).await
+        Self::start_with(Some(CHECK_INTERVAL)).await
     }
 
-    /// Like [`Self::start`], with an empty database of the caller's.
-    pub(crate) async fn start_at(url: String, folder: TempDir) -> Self {
+    /// The same, with checks of connections turned off.
+    pub(crate) async fn start_without_checks() -> Self {
+        Self::start_with(None).await
+    }
+
+    async fn start_with(check_interval: Option<Duration>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("keyferry.db").display());
+        Self::start_at(url, folder, check_interval).await
+    }
+
+    /// Starts with an empty database of the caller's.
+    pub(crate) async fn start_at(
+        url: String,
+        folder: TempDir,
+        check_interval: Option<Duration>,
+    ) -> Self {
         let clock = Arc::new(FixedClock::at(START));
-        let broker = open(&url, folder.path(), &clock).await;
+        let broker = open(&url, folder.path(), &clock, check_interval).await;
         let password = "correct horse battery".into();
         let system = broker.system_actor();
         let organization = broker
@@ -78,7 +100,7 @@ impl TestBroker {
 
     /// Opens the same database again, as another server or the next start would.
     pub(crate) async fn open_again(&self) -> Arc<Broker> {
-        open(&self.url, self.folder.path(), &self.clock).await
+        open(&self.url, self.folder.path(), &self.clock, Some(CHECK_INTERVAL)).await
     }
 
     /// The folder that holds everything that was written.

@@ -8,6 +8,7 @@
 )]
 
 mod bindings;
+mod checks;
 mod connections;
 mod credentials;
 mod fixture;

@@ -30,7 +30,7 @@ use crate::scenes::{TWO_STAGES, claim, claim_next, git, runner, start, with_conn
 /// Runs a test on each engine.
 async fn each(test: impl AsyncFn(&TestBroker)) {
     each_url(async |url| {
-        let broker = TestBroker::start_at(url, tempfile::tempdir().unwrap()).await;
+        let broker = TestBroker::start_at(url, tempfile::tempdir().unwrap(), None).await;
         test(&broker).await;
         broker.broker.close().await;
     })
@@ -180,7 +180,7 @@ async fn the_first_start() {
     each_url(async |url| {
         let folder = tempfile::tempdir().unwrap();
         let clock = std::sync::Arc::new(FixedClock::at(START));
-        let broker = open(&url, folder.path(), &clock).await;
+        let broker = open(&url, folder.path(), &clock, None).await;
         let system = broker.system_actor();
         let anonymous = Actor { identity: Identity::Anonymous, ..broker.system_actor() };
         let token =

@@ -118,6 +118,7 @@ async fn open(settings: &Settings) -> Result<Broker> {
         database_url: SecretString::clone(&settings.database.url),
         root_key,
         allow_addresses: settings.outbound.allow_addresses.clone(),
+        check_interval: settings.checks.interval,
     };
     Broker::open(options).await.map_err(|error| {
         let hint = error.details().hint.clone();

@@ -4,6 +4,7 @@
 //! default. Each secret setting can also be given as the path of a file (`…_FILE`); both is an
 //! error. `keyferry-server doctor` prints what holds, and never a secret.
 
+mod checks;
 mod database;
 mod listen;
 mod outbound;
@@ -21,6 +22,7 @@ use figment::providers::{Format as _, Serialized, Toml};
 use keyferry_domain::secret::SecretString;
 use serde::{Deserialize, Serialize};
 
+pub use self::checks::CheckSettings;
 pub use self::database::DatabaseSettings;
 pub use self::listen::{ListenSettings, TlsFiles};
 pub use self::outbound::OutboundSettings;
@@ -66,6 +68,9 @@ pub struct SettingArgs {
     #[command(flatten)]
     #[serde(flatten)]
     runner: runner::RunnerArgs,
+    #[command(flatten)]
+    #[serde(flatten)]
+    checks: checks::CheckArgs,
 }
 
 /// Everything that holds, checked.
@@ -80,6 +85,7 @@ pub struct Settings {
     pub outbound: OutboundSettings,
     pub listen: ListenSettings,
     pub runner: RunnerSettings,
+    pub checks: CheckSettings,
 }
 
 impl SettingArgs {
@@ -116,6 +122,7 @@ impl SettingArgs {
             outbound: merged.outbound.resolve()?,
             listen: merged.listen.resolve()?,
             runner: merged.runner.resolve(&data_dir),
+            checks: merged.checks.resolve()?,
             data_dir,
         })
     }

@@ -71,3 +71,15 @@ fn a_misspelt_or_missing_settings_file_is_refused() {
     assert!(resolve(&["--log-format", "xml"]).is_err());
     assert!(resolve(&["--listen", "nowhere"]).is_err());
 }
+
+#[test]
+fn connections_are_checked_a_few_times_a_day_unless_told_otherwise() {
+    let interval = |arguments: &[&str]| resolve(arguments).map(|found| found.checks.interval);
+    let hours = |hours| Some(std::time::Duration::from_hours(hours));
+    assert_eq!(interval(&[]).unwrap(), hours(6));
+    assert_eq!(interval(&["--check-interval-minutes", "60"]).unwrap(), hours(1));
+    assert_eq!(interval(&["--check-interval-minutes", "0"]).unwrap(), None);
+    for wrong in ["1", "4", "-1", "often"] {
+        assert!(interval(&["--check-interval-minutes", wrong]).is_err(), "{wrong}");
+    }
+}

@@ -366,6 +366,7 @@ async fn open(folder: &TempDir, clock: &Arc<FixedClock>) -> Arc<Broker> {
         database_url: format!("sqlite://{}", database.display()).into(),
         root_key: RootKeySource::FileOrNew(folder.path().join("root.key")),
         allow_addresses: vec!["127.0.0.1".to_owned()],
+        check_interval: None,
     };
     Arc::new(Broker::open_at(options, clock.clone()).await.unwrap())
 }

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use keyferry_domain::Scope;
 use keyferry_domain::connection::{Health, HealthStatus};
 use keyferry_domain::id::UserId;
+use keyferry_domain::{Scope, Timestamp};
 use keyferry_store::connection_members::{self, Chosen};
 use keyferry_store::connections::{self, ConnectionFilter};
 use keyferry_store::groups::{self, GroupRecord};
@@ -287,6 +287,47 @@ async fn a_due_check_is_claimed_by_one_server() {
         assert_eq!((ids.len(), count), (40, 40));
         let again = connections::claim_due_checks(&world.store, retry_at, world.after(999), 100);
         assert_eq!(again.await.unwrap().len(), 40);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn connections_of_some_types_get_a_first_check_when_they_have_none() {
+    each(async |world| {
+        let organization = world.organization().await;
+        let owner = world.member(&organization).await;
+        let credential = world.credential(&organization, &owner).await;
+        let make = async |id: &str, connection_type: &str, due: Option<Timestamp>| {
+            let mut record = world.connection_record(&credential, id);
+            record.connection_type = connection_type.to_owned();
+            record.next_check_at = due;
+            connections::create(&world.store, &record).await.unwrap();
+            record
+        };
+        make("one", "git", None).await;
+        make("two", "gitea", None).await;
+        make("values", "generic", None).await;
+        let gone = make("gone", "git", None).await;
+        connections::delete(&world.store, &gone, world.now()).await.unwrap();
+        make("later", "git", Some(world.after(5_000))).await;
+        let schedule = async |types: &[&str], limit| {
+            let at = world.after(300);
+            connections::schedule_checks(&world.store, types, at, limit).await.unwrap()
+        };
+        assert_eq!(schedule(&[], 10).await, 0);
+        assert_eq!(schedule(&["git", "gitea"], 1).await, 1);
+        assert_eq!(schedule(&["git", "gitea"], 10).await, 1);
+        assert_eq!(schedule(&["git", "gitea"], 10).await, 0);
+        let due = async |at| {
+            let claim = connections::claim_due_checks(&world.store, at, world.after(9_999), 10);
+            let mut ids: Vec<_> =
+                claim.await.unwrap().into_iter().map(|record| record.id.to_string()).collect();
+            ids.sort();
+            ids
+        };
+        assert!(due(world.after(299)).await.is_empty());
+        assert_eq!(due(world.after(300)).await, ["one", "two"]);
+        assert_eq!(due(world.after(5_000)).await, ["later"]);
     })
     .await;
 }
