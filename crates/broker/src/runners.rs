@@ -1,6 +1,7 @@
 //! Runners: registering programs that execute jobs.
 
-use keyferry_domain::actor::Identity;
+use std::time::Duration;
+
 use keyferry_domain::audit::Target;
 use keyferry_domain::id::{OrganizationId, RunnerId, TokenId};
 use keyferry_domain::page::{Page, PageRequest};
@@ -11,14 +12,18 @@ use keyferry_domain::{Actor, Error, Result};
 use keyferry_policy::Action;
 pub use keyferry_store::runners::RunnerRecord;
 use keyferry_store::tokens::TokenRecord;
-use keyferry_store::{Change, jobs, runners, tokens};
+use keyferry_store::{Change, StoreError, jobs, runners, tokens};
 use keyferry_vault::hash_token;
 
 use crate::Broker;
-use crate::access::Subject;
+use crate::access::{Subject, only_the_system};
 use crate::audit::Event;
 use crate::failure::store_failed;
 use crate::names::check_name;
+
+/// How long the runner of a server may be silent before it counts as left behind. It asks for jobs
+/// twice a minute.
+const SILENCE: Duration = Duration::from_mins(10);
 
 /// A runner that was registered just now.
 #[derive(Debug)]
@@ -87,27 +92,60 @@ impl Broker {
         Ok(())
     }
 
-    /// Makes the token of the runner inside the server, which serves every organization. The one
-    /// of the start before stops working.
-    pub async fn embedded_runner_token(&self, actor: &Actor) -> Result<SecretString> {
-        if actor.identity != Identity::System {
-            return Err(Error::denied("system_only", "this is done on the server's machine only"));
-        }
+    /// Registers the runner inside this server, which serves every organization. Each server on a
+    /// database has its own; those that servers left behind when they died are deleted.
+    pub async fn start_embedded_runner(&self, actor: &Actor) -> Result<NewRunner> {
+        only_the_system(actor)?;
         let now = self.clock.now();
         let mut change = self.store.begin().await.map_err(store_failed)?;
-        let known = runners::list_embedded(&mut change).await.map_err(store_failed)?;
-        let runner = if let Some(runner) = known.into_iter().next() {
-            tokens::revoke_by_runner(&mut change, &runner.id, now).await.map_err(store_failed)?;
-            runner
-        } else {
-            let runner = self.new_runner(None, "inside the server".to_owned());
-            runners::create(&mut change, &runner).await.map_err(store_failed)?;
-            runner
+        let mut events = Vec::new();
+        for runner in runners::list_embedded(&mut change).await.map_err(store_failed)? {
+            let heard = runner.last_seen_at.unwrap_or(runner.created_at);
+            if now.since(heard) <= SILENCE {
+                continue;
+            }
+            // One that is busy asks for nothing. When its jobs are lost too, it is dead.
+            let held = jobs::list_running_by_runner(&mut change, &runner.id)
+                .await
+                .map_err(store_failed)?;
+            if held.is_empty() && self.retire_embedded(&mut change, &runner).await? {
+                events.push(Event::done("runner.stop", Target::new("runner", &runner.id)));
+            }
+        }
+        let record = self.new_runner(None, "inside the server".to_owned());
+        runners::create(&mut change, &record).await.map_err(store_failed)?;
+        let token = self.add_token(&mut change, &record).await?;
+        events.push(Event::done("runner.start", Target::new("runner", &record.id)));
+        self.commit_all(change, actor, None, events).await?;
+        Ok(NewRunner { token, record })
+    }
+
+    /// Deletes the runner inside this server, once it has ended its jobs.
+    pub async fn stop_embedded_runner(&self, actor: &Actor, id: &RunnerId) -> Result<()> {
+        only_the_system(actor)?;
+        let mut change = self.store.begin().await.map_err(store_failed)?;
+        let found = runners::find_anywhere(&mut change, id).await.map_err(store_failed)?;
+        let Some(runner) = found.filter(|runner| runner.organization_id.is_none()) else {
+            return Err(Error::not_found(format!("runner `{id}`")));
         };
-        let token = self.add_token(&mut change, &runner).await?;
-        let event = Event::done("runner.start", Target::new("runner", &runner.id));
-        self.commit(change, actor, None, event).await?;
-        Ok(token)
+        if !self.retire_embedded(&mut change, &runner).await? {
+            return Ok(());
+        }
+        let event = Event::done("runner.stop", Target::new("runner", id));
+        self.commit(change, actor, None, event).await
+    }
+
+    /// Deletes a runner of a server, and its token; `false` when another server was quicker.
+    async fn retire_embedded(&self, change: &mut Change, runner: &RunnerRecord) -> Result<bool> {
+        let now = self.clock.now();
+        let gone = RunnerRecord { deleted_at: Some(now), ..runner.clone() };
+        match runners::update(&mut *change, &gone).await {
+            Ok(_) => {}
+            Err(StoreError::Stale { .. }) => return Ok(false),
+            Err(error) => return Err(store_failed(error)),
+        }
+        tokens::revoke_by_runner(change, &runner.id, now).await.map_err(store_failed)?;
+        Ok(true)
     }
 
     fn new_runner(&self, organization: Option<&OrganizationId>, name: String) -> RunnerRecord {

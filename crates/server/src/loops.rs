@@ -9,6 +9,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use keyferry_api::client::Client;
 use keyferry_broker::Broker;
+use keyferry_broker::runners::NewRunner;
+use keyferry_domain::id::RunnerId;
 use keyferry_runner::Runner;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -103,13 +105,28 @@ async fn check_connections(broker: Arc<Broker>, shutdown: CancellationToken) {
     }
 }
 
+/// The runner inside the server, at work.
+pub(crate) struct EmbeddedRunner {
+    id: RunnerId,
+    work: JoinHandle<()>,
+}
+
+impl EmbeddedRunner {
+    /// Returns when it has ended its jobs, and deletes it. Its token dies with it.
+    pub(crate) async fn stopped(self, broker: &Broker) -> Result<()> {
+        self.work.await.context("stop the runner")?;
+        let stopped = broker.stop_embedded_runner(&broker.system_actor(), &self.id).await;
+        stopped.context("delete the runner inside the server")
+    }
+}
+
 /// Starts the runner inside the server. It speaks the public API at `url`, like any other runner.
 pub(crate) async fn start_runner(
     broker: &Broker,
     settings: &Settings,
     url: &str,
     shutdown: CancellationToken,
-) -> Result<JoinHandle<()>> {
+) -> Result<EmbeddedRunner> {
     let program = match &settings.runner.keyferry_program {
         Some(path) => path.clone(),
         None => std::env::current_exe().context("find this program")?.with_file_name("keyferry"),
@@ -121,7 +138,7 @@ pub(crate) async fn start_runner(
             program.display()
         );
     }
-    let token = broker.embedded_runner_token(&broker.system_actor()).await?;
+    let NewRunner { token, record } = broker.start_embedded_runner(&broker.system_actor()).await?;
     let client = Client::new(url, Some(token), &[]).context("make the runner's client")?;
     let mut options = keyferry_runner::Settings::new(settings.runner.work_dir.clone(), program);
     options.parallel_jobs = settings.runner.jobs.into();
@@ -133,9 +150,10 @@ pub(crate) async fn start_runner(
     }
     options.hidden_paths.extend(settings.listen.tls.iter().map(|tls| tls.key.clone()));
     let runner = Runner::new(options, client);
-    Ok(tokio::spawn(async move {
+    let work = tokio::spawn(async move {
         if let Err(error) = runner.run(shutdown).await {
             tracing::error!(?error, "the runner inside the server ended");
         }
-    }))
+    });
+    Ok(EmbeddedRunner { id: record.id, work })
 }

@@ -80,7 +80,7 @@ pub(super) async fn run(settings: Settings) -> Result<()> {
     // The runner first: it tells the server how its jobs ended.
     runner_shutdown.cancel();
     if let Some(runner) = runner {
-        runner.await.context("stop the runner")?;
+        runner.stopped(&broker).await?;
     }
     shutdown.cancel();
     serving.wait().await;

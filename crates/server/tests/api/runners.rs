@@ -117,15 +117,51 @@ async fn a_runner_of_another_organization_is_not_found() {
 async fn the_servers_own_runner_is_neither_listed_nor_deleted() {
     let server = TestServer::start().await;
     let system = server.broker.system_actor();
-    let first = server.broker.embedded_runner_token(&system).await.unwrap();
+    let first = server.broker.start_embedded_runner(&system).await.unwrap();
     assert_eq!(server.get(&server.owner, "/runners").await.ok()["items"], json!([]));
-    claim(&server, first.expose()).await;
-    // Each start makes a new token; the one of before is worth nothing.
-    let second = server.broker.embedded_runner_token(&system).await.unwrap();
-    claim(&server, first.expose()).await.refused(401, "unauthenticated");
-    let answer = claim(&server, second.expose()).await;
-    assert!(answer.status.is_success(), "{}", answer.text);
+    let path = format!("/runners/{}", first.record.id);
+    server.delete(&server.owner, &path).await.refused(404, "not_found");
     let person = server.actor(&server.owner.user);
-    let error = server.broker.embedded_runner_token(&person).await.unwrap_err();
+    let error = server.broker.start_embedded_runner(&person).await.unwrap_err();
     assert_eq!(error.code(), "system_only");
+    let error = server.broker.stop_embedded_runner(&person, &first.record.id).await.unwrap_err();
+    assert_eq!(error.code(), "system_only");
+    // A runner of an organization is not one of a server's.
+    let theirs = runner(&server).await["view"]["id"].as_str().unwrap().parse().unwrap();
+    let error = server.broker.stop_embedded_runner(&system, &theirs).await.unwrap_err();
+    assert_eq!(error.code(), "not_found");
+}
+
+#[tokio::test]
+async fn each_server_on_a_database_has_a_runner_of_its_own() {
+    let server = TestServer::start().await;
+    let system = server.broker.system_actor();
+    let one = server.broker.start_embedded_runner(&system).await.unwrap();
+    let two = server.broker.start_embedded_runner(&system).await.unwrap();
+    assert_ne!(one.record.id, two.record.id);
+    for token in [&one.token, &two.token] {
+        let answer = claim(&server, token.expose()).await;
+        assert!(answer.status.is_success(), "{}", answer.text);
+    }
+    // One stops as it should; the other's goes on.
+    server.broker.stop_embedded_runner(&system, &one.record.id).await.unwrap();
+    claim(&server, one.token.expose()).await.refused(401, "unauthenticated");
+    assert!(claim(&server, two.token.expose()).await.status.is_success());
+}
+
+#[tokio::test]
+async fn what_a_dead_server_left_is_deleted_at_the_next_start() {
+    let server = TestServer::start().await;
+    let system = server.broker.system_actor();
+    let dead = server.broker.start_embedded_runner(&system).await.unwrap();
+    let alive = server.broker.start_embedded_runner(&system).await.unwrap();
+    assert!(claim(&server, dead.token.expose()).await.status.is_success());
+    server.clock.advance(std::time::Duration::from_mins(9));
+    assert!(claim(&server, alive.token.expose()).await.status.is_success());
+    server.clock.advance(std::time::Duration::from_mins(2));
+    let next = server.broker.start_embedded_runner(&system).await.unwrap();
+    claim(&server, dead.token.expose()).await.refused(401, "unauthenticated");
+    for token in [&alive.token, &next.token] {
+        assert!(claim(&server, token.expose()).await.status.is_success());
+    }
 }
