@@ -72,7 +72,10 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let (status, title) = status_of(self.error.kind());
         let status = self.status.unwrap_or(status);
-        if status.is_server_error() {
+        if self.error.kind() == ErrorKind::Upstream {
+            // The service outside has failed or refused, which is no fault of this server.
+            tracing::warn!(request = %self.request, error = ?self.error, "a service outside failed");
+        } else if status.is_server_error() {
             tracing::error!(request = %self.request, error = ?self.error, "request failed");
         } else {
             tracing::debug!(request = %self.request, error = ?self.error, "request refused");
