@@ -1,7 +1,7 @@
 //! Someone who uses Keyferry by its command line.
 
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::sync::{Arc, PoisonError};
 
 use anyhow::{Context as _, Result, bail};
@@ -133,6 +133,13 @@ impl Person {
         let output = self.check(self.keep(self.cli.output_with_input(&arguments, input)?))?;
         let text = if output.stdout.is_empty() { b"null" } else { &output.stdout[..] };
         serde_json::from_slice(text).with_context(|| describe(&output))
+    }
+
+    /// Starts a command and returns it as it runs; what it says is not kept.
+    pub(crate) fn start_command(&self, arguments: &[&str]) -> Result<std::process::Child> {
+        let mut command = self.cli.command(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().context("start `keyferry`")
     }
 
     /// Runs a command that makes a token, and returns what it prints. The token is shown this once,
