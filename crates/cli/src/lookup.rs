@@ -10,6 +10,7 @@ use keyferry_api::members::MemberView;
 use keyferry_api::pipelines::{PipelineQuery, PipelineSummary};
 use keyferry_api::{List, PageQuery};
 use keyferry_domain::id::{CredentialId, GroupId, PipelineId, UserId};
+use serde::Serialize;
 
 use crate::context::Organization;
 use crate::error::CliError;
@@ -23,38 +24,35 @@ type Result<T> = std::result::Result<T, CliError>;
 /// How many entries of a list are wanted.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(crate) struct Limit {
-    /// Entries at most
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
-    limit: u32,
+    /// Entries at most; all of them when absent
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
 }
 
-/// A list, maybe cut.
-pub(crate) struct Listed<T> {
-    /// The entries.
-    pub(crate) items: Vec<T>,
-    is_cut: bool,
-}
-
-impl<T> Listed<T> {
-    /// Tells the person when there is more.
-    pub(crate) fn say_when_cut(&self, printer: Printer) -> Result<()> {
-        if self.is_cut {
-            printer.talk(&format!(
-                "these are the first {}; `--limit N` shows more",
-                self.items.len()
-            ))?;
-        }
-        Ok(())
-    }
-}
-
-/// Reads pages until the end, or until there are enough.
-pub(crate) async fn up_to<T, F, A>(limit: Limit, fetch: F) -> Result<Listed<T>>
+/// Reads pages until the end, or until there are enough, and prints each as soon as it is there.
+/// When there is more, the person is told.
+pub(crate) async fn show<T, F, A>(
+    printer: Printer,
+    limit: Limit,
+    fetch: F,
+    header: &[&str],
+    when_empty: &str,
+    row: impl Fn(&T) -> Vec<String>,
+) -> Result<()>
 where
+    T: Serialize,
     F: FnMut(Option<u32>, Option<String>) -> A,
     A: Future<Output = std::result::Result<List<T>, ClientError>>,
 {
-    read_pages(Some(limit.limit), fetch).await
+    let mut listing = printer.listing(header);
+    let is_cut = read_pages(limit.limit, fetch, |items| listing.add(&items, &row)).await?;
+    let count = listing.finish(when_empty)?;
+    if is_cut {
+        printer.talk(&format!(
+            "these are the first {count}; a higher `--limit`, or none, shows more"
+        ))?;
+    }
+    Ok(())
 }
 
 /// Reads every page.
@@ -63,27 +61,39 @@ where
     F: FnMut(Option<u32>, Option<String>) -> A,
     A: Future<Output = std::result::Result<List<T>, ClientError>>,
 {
-    Ok(read_pages(None, fetch).await?.items)
+    let mut items = Vec::new();
+    read_pages(None, fetch, |more| {
+        items.extend(more);
+        Ok(())
+    })
+    .await?;
+    Ok(items)
 }
 
-async fn read_pages<T, F, A>(limit: Option<u32>, mut fetch: F) -> Result<Listed<T>>
+/// Hands on each page's entries; tells whether there are more than were wanted.
+async fn read_pages<T, F, A>(
+    limit: Option<u32>,
+    mut fetch: F,
+    mut take: impl FnMut(Vec<T>) -> Result<()>,
+) -> Result<bool>
 where
     F: FnMut(Option<u32>, Option<String>) -> A,
     A: Future<Output = std::result::Result<List<T>, ClientError>>,
 {
     let wanted = limit.map_or(usize::MAX, |limit| limit as usize);
-    let mut items = Vec::new();
+    let mut rest = wanted;
     let mut cursor = None;
     loop {
-        let rest = u32::try_from(wanted - items.len()).unwrap_or(PAGE).min(PAGE);
-        let page = fetch(Some(rest), cursor.clone()).await?;
-        items.extend(page.items);
+        let size = u32::try_from(rest).unwrap_or(PAGE).min(PAGE);
+        let mut page = fetch(Some(size), cursor.clone()).await?;
+        let is_too_much = page.items.len() > rest;
+        page.items.truncate(rest);
+        rest -= page.items.len();
+        take(page.items)?;
         let has_moved = page.next_cursor.is_some() && page.next_cursor != cursor;
         cursor = page.next_cursor;
-        if items.len() >= wanted || !has_moved {
-            let is_cut = items.len() > wanted || (cursor.is_some() && has_moved);
-            items.truncate(wanted);
-            return Ok(Listed { items, is_cut });
+        if rest == 0 || !has_moved {
+            return Ok(is_too_much || has_moved);
         }
     }
 }
@@ -234,13 +244,21 @@ mod tests {
         List { items: (from..end).collect(), next_cursor }
     }
 
-    async fn read(limit: Option<u32>, of: u32) -> (usize, bool) {
-        let listed = read_pages(limit, |limit, cursor| async move {
-            Ok(page(cursor.map_or(0, |cursor: String| cursor.parse().unwrap()), limit, of))
+    async fn read(limit: Option<u32>, of: u32) -> (u32, bool) {
+        let mut count = 0;
+        let fetch = |limit, cursor: Option<String>| async move {
+            Ok(page(cursor.map_or(0, |cursor| cursor.parse().unwrap()), limit, of))
+        };
+        let is_cut = read_pages(limit, fetch, |items| {
+            for item in items {
+                assert_eq!(item, count, "in order, each once");
+                count += 1;
+            }
+            Ok(())
         })
         .await
         .unwrap();
-        (listed.items.len(), listed.is_cut)
+        (count, is_cut)
     }
 
     #[tokio::test]
@@ -253,12 +271,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_came_before_a_failure_was_handed_on() {
+        let mut taken = 0;
+        let fetch = |limit, cursor: Option<String>| async move {
+            let from = cursor.map_or(0, |cursor| cursor.parse().unwrap());
+            if from == 400 {
+                return Err(ClientError::BadAddress { url: String::new() });
+            }
+            Ok(page(from, limit, 1_000))
+        };
+        let outcome = read_pages(None, fetch, |items| {
+            taken += items.len();
+            Ok(())
+        });
+        assert!(outcome.await.is_err());
+        assert_eq!(taken, 400);
+    }
+
+    #[tokio::test]
     async fn a_cursor_that_does_not_move_ends_the_list() {
-        let listed = read_pages(None, |_, _| async {
-            Ok(List { items: vec![1], next_cursor: Some("same".to_owned()) })
-        })
-        .await
-        .unwrap();
-        assert_eq!(listed.items.len(), 2);
+        let listed =
+            all(|_, _| async { Ok(List { items: vec![1], next_cursor: Some("same".to_owned()) }) })
+                .await
+                .unwrap();
+        assert_eq!(listed.len(), 2);
     }
 }

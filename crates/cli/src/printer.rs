@@ -54,13 +54,14 @@ impl Printer {
         when_empty: &str,
         row: impl Fn(&T) -> Vec<String>,
     ) -> Result {
-        if self.is_json() {
-            return self.json(&items);
-        }
-        if items.is_empty() {
-            return self.talk(when_empty);
-        }
-        self.data(&table(Some(header), items.iter().map(row)))
+        let mut listing = self.listing(header);
+        listing.add(items, row)?;
+        listing.finish(when_empty).map(drop)
+    }
+
+    /// Starts a list that comes in pieces; see [`Listing`].
+    pub const fn listing<'a>(&self, header: &'a [&'a str]) -> Listing<'a> {
+        Listing { printer: *self, header, count: 0 }
     }
 
     /// Prints one thing: its fields below each other, or a JSON object. Empty fields are left out.
@@ -82,11 +83,7 @@ impl Printer {
 
     /// Prints JSON to standard output.
     pub fn json<T: Serialize>(&self, value: &T) -> Result {
-        let mut text = serde_json::to_string_pretty(value).map_err(|error| {
-            CliError::new(crate::error::Kind::Internal, "failed to write JSON").because(error)
-        })?;
-        text.push('\n');
-        self.raw(&text)
+        self.raw(&format!("{}\n", pretty(value)?))
     }
 
     /// Prints text to standard output, with a line end.
@@ -152,6 +149,52 @@ impl Drop for Progress {
     fn drop(&mut self) {
         self.0.finish_and_clear();
     }
+}
+
+/// A list that is printed piece by piece, each as soon as it is there. One that is not finished,
+/// since something failed, is no whole JSON array.
+pub struct Listing<'a> {
+    printer: Printer,
+    header: &'a [&'a str],
+    count: usize,
+}
+
+impl Listing<'_> {
+    /// Prints more entries. In a table each piece has the widths that its own entries need.
+    pub fn add<T: Serialize>(&mut self, items: &[T], row: impl Fn(&T) -> Vec<String>) -> Result {
+        if items.is_empty() {
+            return Ok(());
+        }
+        let is_first = self.count == 0;
+        self.count += items.len();
+        if self.printer.is_json() {
+            let mut text = pretty(&items)?;
+            // The array goes on: a comma where the one before ended, and no end yet.
+            text.truncate(text.len() - "\n]".len());
+            let start = if is_first { "[" } else { "," };
+            text.replace_range(.."[".len(), start);
+            return self.printer.raw(&text);
+        }
+        let header = is_first.then_some(self.header);
+        self.printer.data(&table(header, items.iter().map(row)))
+    }
+
+    /// Ends the list; returns how many entries there were.
+    pub fn finish(self, when_empty: &str) -> Result<usize> {
+        match (self.printer.is_json(), self.count) {
+            (true, 0) => self.printer.raw("[]\n")?,
+            (true, _) => self.printer.raw("\n]\n")?,
+            (false, 0) => self.printer.talk(when_empty)?,
+            (false, _) => {}
+        }
+        Ok(self.count)
+    }
+}
+
+fn pretty<T: Serialize>(value: &T) -> Result<String> {
+    serde_json::to_string_pretty(value).map_err(|error| {
+        CliError::new(crate::error::Kind::Internal, "failed to write JSON").because(error)
+    })
 }
 
 fn table(header: Option<&[&str]>, rows: impl Iterator<Item = Vec<String>>) -> String {

@@ -6,7 +6,7 @@ use keyferry_domain::audit::Outcome;
 
 use crate::context::Context;
 use crate::error::CliError;
-use crate::lookup::{Limit, parse, up_to};
+use crate::lookup::{Limit, parse, show};
 use crate::printer::moment;
 
 /// List audit events, newest first: who did what, and what was refused
@@ -44,7 +44,7 @@ fn read_time(text: &str) -> Result<Timestamp, String> {
 pub(crate) async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let organization = &context.organization().await?;
     let filter = &args;
-    let listed = up_to(args.limit, |limit, cursor| async move {
+    let fetch = |limit, cursor| async move {
         let query = AuditQuery {
             limit,
             cursor,
@@ -56,10 +56,9 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             until: filter.until,
         };
         organization.client.list_audit_events(&organization.id, &query).await
-    })
-    .await?;
+    };
     let header = ["TIME", "ACTOR", "ACTION", "TARGET", "OUTCOME", "REASON"];
-    context.printer.list(&listed.items, &header, "no events", |one| {
+    show(context.printer, args.limit, fetch, &header, "no events", |one| {
         vec![
             moment(one.at),
             one.actor_id.clone().unwrap_or_else(|| one.actor_kind.clone()),
@@ -68,6 +67,6 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             one.outcome.to_string(),
             one.reason.clone().unwrap_or_default(),
         ]
-    })?;
-    listed.say_when_cut(context.printer)
+    })
+    .await
 }

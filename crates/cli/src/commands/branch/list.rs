@@ -5,7 +5,7 @@ use keyferry_domain::connection::ConnectionId;
 
 use crate::context::Context;
 use crate::error::CliError;
-use crate::lookup::{Limit, parse, up_to};
+use crate::lookup::{Limit, parse, show};
 
 /// List the branches of a repository, without a clone
 #[derive(Debug, clap::Args)]
@@ -28,27 +28,25 @@ pub(crate) struct Args {
 pub(crate) async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let organization = &context.organization().await?;
     let Args { connection, repository, search, limit } = &args;
-    let listed = {
-        let _progress = context.printer.progress("asking the service");
-        up_to(*limit, |limit, cursor| async move {
-            let (repository, search) = (repository.clone(), search.clone());
-            let query = BranchQuery { repository, search, limit, cursor };
-            organization.client.list_branches(&organization.id, connection, &query).await
-        })
-        .await?
+    let printer = context.printer;
+    let fetch = |limit, cursor| async move {
+        let _progress = printer.progress("asking the service");
+        let (repository, search) = (repository.clone(), search.clone());
+        let query = BranchQuery { repository, search, limit, cursor };
+        organization.client.list_branches(&organization.id, connection, &query).await
     };
     let marks = |mark: Option<bool>, text: &str| match mark {
         Some(true) => text.to_owned(),
         _ => String::new(),
     };
     let header = ["NAME", "COMMIT", "DEFAULT", "PROTECTED"];
-    context.printer.list(&listed.items, &header, "no branches", |one| {
+    show(context.printer, *limit, fetch, &header, "no branches", |one| {
         vec![
             one.name.clone(),
             one.commit.clone(),
             marks(one.default, "default"),
             marks(one.protected, "protected"),
         ]
-    })?;
-    listed.say_when_cut(context.printer)
+    })
+    .await
 }

@@ -6,7 +6,7 @@ use keyferry_domain::connection::HealthStatus;
 use super::view::health;
 use crate::context::Context;
 use crate::error::CliError;
-use crate::lookup::{Limit, parse, up_to};
+use crate::lookup::{Limit, parse, show};
 use crate::printer::moment_or;
 
 /// List connections
@@ -31,7 +31,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let organization = &context.organization().await?;
     let filter = &args;
-    let listed = up_to(args.limit, |limit, cursor| async move {
+    let fetch = |limit, cursor| async move {
         let query = ConnectionQuery {
             limit,
             cursor,
@@ -40,11 +40,10 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             health: filter.health,
         };
         organization.client.list_connections(&organization.id, &query).await
-    })
-    .await?;
+    };
     let header = ["ID", "NAME", "TYPE", "SCOPE", "HEALTH", "LAST USED"];
     let empty = "no connections; `keyferry connection create` makes one";
-    context.printer.list(&listed.items, &header, empty, |one| {
+    show(context.printer, args.limit, fetch, &header, empty, |one| {
         vec![
             one.connection_id.to_string(),
             one.name.clone(),
@@ -53,6 +52,6 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             health(&one.health),
             moment_or(one.last_used_at, "never"),
         ]
-    })?;
-    listed.say_when_cut(context.printer)
+    })
+    .await
 }

@@ -5,7 +5,7 @@ use keyferry_domain::connection::ConnectionId;
 
 use crate::context::Context;
 use crate::error::CliError;
-use crate::lookup::{Limit, parse, up_to};
+use crate::lookup::{Limit, parse, show};
 use crate::printer::moment;
 
 /// The columns of leases.
@@ -33,7 +33,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let organization = &context.organization().await?;
     let filter = &args;
-    let listed = up_to(args.limit, |limit, cursor| async move {
+    let fetch = |limit, cursor| async move {
         let query = LeaseQuery {
             limit,
             cursor,
@@ -42,10 +42,8 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             state: filter.state.clone(),
         };
         organization.client.list_leases(&organization.id, &query).await
-    })
-    .await?;
-    context.printer.list(&listed.items, &HEADER, "no leases", row)?;
-    listed.say_when_cut(context.printer)
+    };
+    show(context.printer, args.limit, fetch, &HEADER, "no leases", row).await
 }
 
 /// Returns the cells of a lease.

@@ -5,7 +5,7 @@ use keyferry_domain::connection::ConnectionId;
 
 use crate::context::Context;
 use crate::error::CliError;
-use crate::lookup::{Limit, parse, up_to};
+use crate::lookup::{Limit, parse, show};
 
 /// List the repositories that a connection shows
 ///
@@ -28,16 +28,14 @@ pub(crate) struct Args {
 pub(crate) async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let organization = &context.organization().await?;
     let (connection, search) = (&args.connection, &args.search);
-    let listed = {
-        let _progress = context.printer.progress("asking the service");
-        up_to(args.limit, |limit, cursor| async move {
-            let query = RepositoryQuery { search: search.clone(), limit, cursor };
-            organization.client.list_repositories(&organization.id, connection, &query).await
-        })
-        .await?
+    let printer = context.printer;
+    let fetch = |limit, cursor| async move {
+        let _progress = printer.progress("asking the service");
+        let query = RepositoryQuery { search: search.clone(), limit, cursor };
+        organization.client.list_repositories(&organization.id, connection, &query).await
     };
     let header = ["PATH", "DEFAULT BRANCH", "SEEN BY", "DESCRIPTION"];
-    context.printer.list(&listed.items, &header, "no repositories", |one| {
+    show(context.printer, args.limit, fetch, &header, "no repositories", |one| {
         let seen_by = match (one.archived, one.private) {
             (true, _) => "archived",
             (false, true) => "members",
@@ -49,6 +47,6 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             seen_by.to_owned(),
             one.description.clone().unwrap_or_default(),
         ]
-    })?;
-    listed.say_when_cut(context.printer)
+    })
+    .await
 }

@@ -5,7 +5,7 @@ use keyferry_domain::run::RunState;
 
 use crate::context::Context;
 use crate::error::CliError;
-use crate::lookup::{Limit, parse, pipeline, up_to};
+use crate::lookup::{Limit, parse, pipeline, show};
 use crate::printer::{moment, moment_or};
 
 /// List runs, newest first
@@ -30,13 +30,12 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         None => None,
     };
     let (pipeline_id, state) = (&pipeline_id, args.state);
-    let listed = up_to(args.limit, |limit, cursor| async move {
+    let fetch = |limit, cursor| async move {
         let query = RunQuery { limit, cursor, pipeline_id: pipeline_id.clone(), state };
         organization.client.list_runs(&organization.id, &query).await
-    })
-    .await?;
+    };
     let header = ["ID", "PIPELINE", "NUMBER", "STATE", "ASKED FOR", "OVER"];
-    context.printer.list(&listed.items, &header, "no runs", |one| {
+    show(context.printer, args.limit, fetch, &header, "no runs", |one| {
         vec![
             one.id.to_string(),
             one.pipeline_name.clone(),
@@ -45,6 +44,6 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             moment(one.created_at),
             moment_or(one.finished_at, ""),
         ]
-    })?;
-    listed.say_when_cut(context.printer)
+    })
+    .await
 }

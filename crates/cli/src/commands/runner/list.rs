@@ -4,7 +4,7 @@ use keyferry_api::PageQuery;
 
 use crate::context::Context;
 use crate::error::CliError;
-use crate::lookup::{Limit, up_to};
+use crate::lookup::{Limit, show};
 use crate::printer::{moment, moment_or};
 
 /// List the runners of the organization
@@ -16,14 +16,15 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let organization = &context.organization().await?;
-    let listed = up_to(args.limit, |limit, cursor| async move {
+    let fetch = |limit, cursor| async move {
         let query = PageQuery { limit, cursor };
         organization.client.list_runners(&organization.id, &query).await
-    })
-    .await?;
+    };
     let empty = "no runners; `keyferry runner register NAME` makes one";
-    context.printer.list(
-        &listed.items,
+    show(
+        context.printer,
+        args.limit,
+        fetch,
         &["ID", "NAME", "REGISTERED", "LAST SEEN"],
         empty,
         |one| {
@@ -34,6 +35,6 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<(), CliError> {
                 moment_or(one.last_seen_at, "never"),
             ]
         },
-    )?;
-    listed.say_when_cut(context.printer)
+    )
+    .await
 }
