@@ -10,6 +10,7 @@ mod generic;
 mod git_https;
 mod git_ssh;
 mod gitea;
+mod gitea_library;
 mod hung_up;
 mod isolation;
 mod lost_runners;

@@ -13,7 +13,7 @@ mod people;
 mod server;
 
 pub use people::{Repository, User};
-pub use server::{Gitea, Options};
+pub use server::{Gitea, LIBRARIAN, Options, REPOSITORIES};
 
 /// The version that is built; another one is another folder in the cache.
 pub const VERSION: &str = "1.26.0";

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::{VERSION, folder, installed};
+use super::{User, VERSION, folder, installed};
 use crate::children::{Child, Start, command, run, start_on_free_port};
 use crate::http::{Answer, Request};
 use crate::{Authority, Scratch};
@@ -20,11 +20,20 @@ const START_LIMIT: Duration = Duration::from_mins(1);
 pub(super) const ADMINISTRATOR: &str = "root-of-forge";
 pub(super) const ADMINISTRATOR_PASSWORD: &str = "administrators-own-password-1";
 
+/// Who owns the many repositories of a server with a library, and the password at first.
+pub const LIBRARIAN: &str = "librarian";
+const LIBRARIAN_PASSWORD: &str = "librarians-first-password-1";
+
+/// How many repositories that is: private, empty, named `library-0000` and so on.
+pub const REPOSITORIES: usize = 1040;
+
 /// How a server differs from the usual one.
 #[derive(Default)]
 pub struct Options<'a> {
     /// Serve below this path, `/forge` for instance; empty means at the root.
     pub sub_path: &'a str,
+    /// Have the user [`LIBRARIAN`] with [`REPOSITORIES`] repositories.
+    pub has_library: bool,
     /// Serve HTTPS with a certificate of this authority.
     pub authority: Option<&'a Authority>,
 }
@@ -47,7 +56,7 @@ impl Gitea {
 
     /// Starts an empty forge.
     pub fn start_with(options: &Options<'_>) -> Result<Self> {
-        let template = template()?;
+        let template = if options.has_library { library()? } else { template()? };
         start_on_free_port(|port| {
             let scratch = Scratch::new()?;
             let data = scratch.join("data");
@@ -115,7 +124,12 @@ impl Gitea {
         Ok(format!("[127.0.0.1]:{} {}\n", self.ssh_port, key.join(" ")))
     }
 
-    /// Asks the API as `user`, with a password, below `/api/v1`.
+    /// Returns the owner of the library, with the password at first.
+    pub fn librarian(&self) -> User {
+        User { name: LIBRARIAN.to_owned(), password: LIBRARIAN_PASSWORD.to_owned() }
+    }
+
+    /// Asks the API as `user`, with a password or a token, below `/api/v1`.
     pub fn ask(
         &self,
         (user, password): (&str, &str),
@@ -223,7 +237,7 @@ impl Settings {
              START_SSH_SERVER = true\nBUILTIN_SSH_SERVER_USER = git\n\
              SSH_LISTEN_HOST = 127.0.0.1\nSSH_LISTEN_PORT = {ssh_port}\nSSH_PORT = {ssh_port}\n\
              SSH_DOMAIN = 127.0.0.1\nSSH_SERVER_HOST_KEYS = {data}/host_key\n\
-             [database]\nDB_TYPE = sqlite3\nPATH = {data}/gitea.db\n\
+             [database]\nDB_TYPE = sqlite3\nPATH = {data}/gitea.db\nSQLITE_JOURNAL_MODE = WAL\n\
              [security]\nINSTALL_LOCK = true\n\
              [service]\nDISABLE_REGISTRATION = true\n\
              [oauth2]\nJWT_SIGNING_ALGORITHM = ES256\n\
@@ -264,8 +278,7 @@ fn command_line(data: &Path, arguments: &[&str]) -> Result<String> {
 fn template() -> Result<PathBuf> {
     /// Raised when what is in the template changes.
     const LAYOUT: u32 = 1;
-    let owner = if crate::runs_as_root() { "root" } else { "user" };
-    let place = folder().join(format!("template-{LAYOUT}-{owner}"));
+    let place = place_of(&format!("template-{LAYOUT}"));
     if place.is_dir() {
         return Ok(place);
     }
@@ -293,9 +306,55 @@ fn template() -> Result<PathBuf> {
             "administrator@example.invalid",
         ],
     )?;
-    // Copied beside its place and renamed, so that nobody copies half of it.
-    let unfinished = folder().join(format!("template-unfinished-{}", std::process::id()));
-    run(command("cp").arg("-a").arg(&data).arg(&unfinished))?;
+    keep(&data, place)
+}
+
+/// Returns a data folder with a user who has very many repositories, made on first use on this
+/// machine by the forge's own API; that takes about a minute.
+fn library() -> Result<PathBuf> {
+    /// Raised when what is in it changes.
+    const LAYOUT: u32 = 1;
+    /// More do not help: each repository costs some processes of git.
+    const WORKERS: usize = 4;
+    let place = place_of(&format!("library-{LAYOUT}"));
+    if place.is_dir() {
+        return Ok(place);
+    }
+    let forge = Gitea::start()?;
+    forge.create_user(LIBRARIAN, LIBRARIAN_PASSWORD)?;
+    // A password is hashed slowly for each request, a token is not.
+    let administrator =
+        User { name: ADMINISTRATOR.to_owned(), password: ADMINISTRATOR_PASSWORD.to_owned() };
+    let token = forge.create_token(&administrator, "library", &["all"])?;
+    let path = format!("/admin/users/{LIBRARIAN}/repos");
+    let make = |first: usize| -> Result<()> {
+        for number in (first..REPOSITORIES).step_by(WORKERS) {
+            let body = serde_json::json!({"name": format!("library-{number:04}"), "private": true});
+            forge.ask((ADMINISTRATOR, &token), "POST", &path, Some(&body))?.success()?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..WORKERS).map(|first| scope.spawn(move || make(first))).collect();
+        workers.into_iter().try_for_each(|worker| {
+            worker.join().unwrap_or_else(|_| bail!("a thread that made repositories panicked"))
+        })
+    })?;
+    forge.server().signal(Signal::TERM)?;
+    forge.server().wait(START_LIMIT)?;
+    keep(&forge.scratch.join("data"), place)
+}
+
+/// Where a data folder is kept, per user: the files belong to who made them.
+fn place_of(name: &str) -> PathBuf {
+    let owner = if crate::runs_as_root() { "root" } else { "user" };
+    folder().join(format!("{name}-{owner}"))
+}
+
+/// Copies a data folder beside its place and renames it, so that nobody copies half of it.
+fn keep(data: &Path, place: PathBuf) -> Result<PathBuf> {
+    let unfinished = place.with_extension(format!("unfinished-{}", std::process::id()));
+    run(command("cp").arg("-a").arg(data).arg(&unfinished))?;
     if std::fs::rename(&unfinished, &place).is_err() && !place.is_dir() {
         bail!("failed to put the template at `{}`", place.display());
     }
