@@ -109,14 +109,14 @@ impl Broker {
                 .await
                 .map_err(store_failed)?;
             if held.is_empty() && self.retire_embedded(&mut change, &runner).await? {
-                events.push(Event::done("runner.stop", Target::new("runner", &runner.id)));
+                events.push((None, Event::done("runner.stop", Target::new("runner", &runner.id))));
             }
         }
         let record = self.new_runner(None, "inside the server".to_owned());
         runners::create(&mut change, &record).await.map_err(store_failed)?;
         let token = self.add_token(&mut change, &record).await?;
-        events.push(Event::done("runner.start", Target::new("runner", &record.id)));
-        self.commit_all(change, actor, None, events).await?;
+        events.push((None, Event::done("runner.start", Target::new("runner", &record.id))));
+        self.commit_all(change, actor, events).await?;
         Ok(NewRunner { token, record })
     }
 
