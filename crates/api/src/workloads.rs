@@ -48,4 +48,8 @@ pub struct WorkloadConnection {
     /// The address below which helpers answer for it: `https://git.example.com/team`, without a
     /// scheme where any will do; absent for types without a service.
     pub address: Option<String>,
+    /// Certificates in PEM that the service is trusted by instead of the system's, at that address
+    /// and nowhere else; absent where the system's are trusted.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ca_certificate: Option<String>,
 }

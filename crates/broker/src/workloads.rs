@@ -18,7 +18,7 @@ use crate::Broker;
 use crate::access::Subject;
 use crate::audit::Event;
 use crate::failure::store_failed;
-use crate::leases::{EndedLeases, LeasesOf, address_of};
+use crate::leases::{EndedLeases, LeasesOf, address_of, ca_certificate_of};
 use crate::names::check_name;
 
 /// How long a workload may take when nobody says.
@@ -49,6 +49,8 @@ pub struct HeldConnection {
     pub connection_type: &'static str,
     /// The address below which helpers answer for it.
     pub address: Option<String>,
+    /// Certificates in PEM that the service is trusted by there, instead of the system's.
+    pub ca_certificate: Option<String>,
 }
 
 impl Broker {
@@ -83,6 +85,7 @@ impl Broker {
                 id: id.clone(),
                 connection_type: provider.kind().id,
                 address: address_of(provider, &connection.settings),
+                ca_certificate: ca_certificate_of(&connection.settings),
             });
         }
         let token_id = match &actor.identity {

@@ -34,6 +34,10 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ),
     ("TMPDIR", "See XDG_RUNTIME_DIR."),
     ("PATH", "Where the command of `keyferry exec` is looked for."),
+    (
+        "GIT_SSL_CAINFO",
+        "What Git trusts in `keyferry exec`, but for connections with a CA certificate of their own.",
+    ),
     ("HOME", "Where `~` is."),
 ];
 

@@ -34,6 +34,7 @@ use crate::private;
 use crate::process::plain_command;
 use crate::secrets::Secrets;
 use crate::settings::Settings;
+use crate::trust::Trust;
 use crate::workspace::Workspace;
 
 /// What the caller speaks with; the command is to have its connections and nothing else.
@@ -43,6 +44,9 @@ const TOKEN_VARIABLES: &[&str] = &[
     "KEYFERRY_RUNNER_TOKEN",
     "KEYFERRY_RUNNER_TOKEN_FILE",
 ];
+
+/// What Git trusts at every address, above all that is said for a single one.
+const GIT_CA_BUNDLE: &str = "GIT_SSL_CAINFO";
 
 /// A command to run with connections within reach.
 #[derive(Debug)]
@@ -59,6 +63,8 @@ pub struct Exec {
     pub helper_binary: PathBuf,
     /// The `PATH` that the command would have had.
     pub path: Option<OsString>,
+    /// What the caller's Git trusts instead of the system's certificates: `GIT_SSL_CAINFO`.
+    pub git_ca_bundle: Option<PathBuf>,
     /// Where private folders may be made when the machine has no memory file system for it.
     pub work_folder: PathBuf,
 }
@@ -147,6 +153,7 @@ pub async fn exec(
             id: one.connection_id.clone(),
             kind: one.connection_type.clone(),
             address: one.address.as_deref().and_then(|text| Address::parse(text).ok()),
+            ca_certificate: one.ca_certificate.clone(),
         })
         .collect();
     let desk = Arc::new(Desk::new(leases, connections));
@@ -180,7 +187,8 @@ async fn run(
     for connection in request.connections.values() {
         access.open_place(&workspace, desk, connection).await.map_err(ExecError::Refused)?;
     }
-    let environment = environment(desk, request, &workspace, &access).await?;
+    let trust = trust(desk, request, &workspace).map_err(ExecError::Folder)?;
+    let environment = environment(desk, request, &workspace, &access, &trust).await?;
     // Everything that this process starts is the command: nothing else is started here.
     let own = std::collections::BTreeSet::from([std::process::id()]);
     let _listener = Listener::open(
@@ -197,6 +205,9 @@ async fn run(
     command.args(request.command.iter().skip(1)).kill_on_drop(true);
     for name in TOKEN_VARIABLES {
         command.env_remove(name);
+    }
+    if !trust.git_configuration().is_empty() {
+        command.env_remove(GIT_CA_BUNDLE);
     }
     for (name, value) in &environment {
         // A caller's empty token is no token, and need not be there at all.
@@ -234,15 +245,30 @@ fn pass_on(child: &tokio::process::Child) {
     }
 }
 
+/// Writes whom the command's Git trusts at the connections' addresses. What the caller has set up
+/// for all addresses would be stronger, so it is said anew in the same place; it is left alone where
+/// no connection has an authority of its own.
+fn trust(desk: &Desk, request: &Exec, workspace: &Workspace) -> std::io::Result<Trust> {
+    let connections = desk.connections();
+    let has_authority = connections.iter().any(|one| one.ca_certificate.is_some());
+    let bundle = request.git_ca_bundle.as_deref().filter(|_| has_authority);
+    let trust = Trust::write(workspace, connections, bundle)?;
+    for place in trust.unclear() {
+        tracing::warn!("{place}");
+    }
+    Ok(trust)
+}
+
 /// Returns what is added to the command's environment.
 async fn environment(
     desk: &Desk,
     request: &Exec,
     workspace: &Workspace,
     access: &GitAccess,
+    trust: &Trust,
 ) -> Result<BTreeMap<String, SecretString>, ExecError> {
     let helper = workspace.helper_path("git-credential-keyferry");
-    let mut all = base_environment(workspace, &helper.to_string_lossy());
+    let mut all = base_environment(workspace, &helper.to_string_lossy(), trust);
     // The caller's own set-up stays, except for who answers for credentials: the machine may need
     // its proxies and certificates.
     all.remove("GIT_CONFIG_NOSYSTEM");

@@ -29,6 +29,7 @@ use crate::process::Processes;
 use crate::secrets::{Secrets, mask_text};
 use crate::settings::Settings;
 use crate::steps::{self, StepError};
+use crate::trust::Trust;
 use crate::workspace::{Workspace, text};
 
 /// Everything that the parts of a job share.
@@ -314,6 +315,7 @@ async fn run_steps(
             id: one.connection_id.clone(),
             kind: one.connection_type.clone(),
             address: one.address.as_deref().and_then(|text| Address::parse(text).ok()),
+            ca_certificate: one.ca_certificate.clone(),
         })
         .collect();
     let desk = Arc::new(Desk::new(Arc::clone(leases), connections));
@@ -325,9 +327,10 @@ async fn run_steps(
             .flat_map(crate::job_socket::registry_names)
             .collect();
         workspace.write_docker_configuration(&registries)?;
-        Ok((listener, GitAccess::start(workspace)?))
+        let trust = Trust::write(workspace, desk.connections(), workspace.ca_bundle())?;
+        Ok((listener, GitAccess::start(workspace)?, trust))
     });
-    let (_listener, access) = match opened {
+    let (_listener, access, trust) = match opened {
         Ok(opened) => opened,
         Err(error) => {
             return Outcome::failed(format!("the job's socket cannot be opened: {error}"));
@@ -337,9 +340,12 @@ async fn run_steps(
         let why = shared.confinement.weakness().unwrap_or("not tried");
         log.line(&format!("keyferry: this job is not in namespaces of its own ({why})")).await;
     }
+    for place in trust.unclear() {
+        log.line(&format!("keyferry: {place}")).await;
+    }
     let helper = text(&workspace.helper_path("git-credential-keyferry"));
     let mut base = workspace.environment();
-    base.extend(git::base_environment(workspace, &helper));
+    base.extend(git::base_environment(workspace, &helper, &trust));
     base.insert("KEYFERRY_JOB_ID".to_owned(), claimed.job_id.to_string().into());
     base.insert("KEYFERRY_RUN_ID".to_owned(), claimed.run_id.to_string().into());
     let project =

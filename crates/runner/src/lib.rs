@@ -20,6 +20,7 @@ mod runner;
 mod secrets;
 mod settings;
 mod steps;
+mod trust;
 mod workspace;
 
 pub use runner::{Runner, RunnerError};

@@ -7,6 +7,7 @@
 //!   bin/                        the helpers' names, in front of PATH
 //!   docker/                     which registries are asked of the helper
 //!   scripts/                    the steps' scripts
+//!   trust/                      certificates of private authorities; read-only for the job
 //!   s                           the job socket
 //! ```
 //!
@@ -67,7 +68,7 @@ impl Workspace {
             ca_bundle: settings.ca_bundle.clone(),
             extra_path: settings.extra_path.clone(),
         };
-        for folder in ["workspace", "home", "tmp", "bin", "docker", "scripts"] {
+        for folder in ["workspace", "home", "tmp", "bin", "docker", "scripts", "trust"] {
             beneath::make_folder(&workspace.root.join(folder))?;
         }
         if let Some(folder) = workspace.private.folder() {
@@ -129,6 +130,27 @@ impl Workspace {
         self.root.join("docker")
     }
 
+    /// The certificates of private authorities.
+    pub(crate) fn trust(&self) -> PathBuf {
+        self.root.join("trust")
+    }
+
+    /// Returns the operator's bundle, which tools trust instead of the system's.
+    pub(crate) fn ca_bundle(&self) -> Option<&Path> {
+        self.ca_bundle.as_deref()
+    }
+
+    /// Leads the containers tools from where they look, below the home, to a folder of ours.
+    pub(crate) fn show_registry_certificates(&self, folder: &Path) -> io::Result<()> {
+        let settings = self.home().join(".config/containers");
+        beneath::make_folder(&settings)?;
+        symlink(folder, settings.join("certs.d"))
+    }
+
+    fn home(&self) -> PathBuf {
+        self.root.join("home")
+    }
+
     /// Returns where the job finds the helper under one of its names.
     pub(crate) fn helper_path(&self, name: &str) -> PathBuf {
         self.bin().join(name)
@@ -144,7 +166,12 @@ impl Workspace {
         writable.extend(self.private.folder().map(Path::to_path_buf));
         Boundary {
             writable,
-            readable: vec![self.bin(), self.root.join("scripts"), self.helper.clone()],
+            readable: vec![
+                self.bin(),
+                self.root.join("scripts"),
+                self.trust(),
+                self.helper.clone(),
+            ],
             temporary: self.temporary(),
         }
     }
@@ -183,7 +210,7 @@ impl Workspace {
                 .map(PathBuf::from),
         );
         let path: Vec<String> = path.iter().map(|part| text(part)).collect();
-        let home = text(&self.root.join("home"));
+        let home = text(&self.home());
         let docker = self.docker();
         let mut environment: BTreeMap<String, SecretString> = [
             ("CI", "true".to_owned()),
@@ -204,8 +231,8 @@ impl Workspace {
         .map(|(name, value)| (name.to_owned(), value.into()))
         .collect();
         if let Some(bundle) = &self.ca_bundle {
-            for name in ["GIT_SSL_CAINFO", "SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"]
-            {
+            // Git's own is in `trust`, where it leaves room for a connection's.
+            for name in ["SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"] {
                 environment.insert(name.to_owned(), text(bundle).into());
             }
         }

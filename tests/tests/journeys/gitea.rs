@@ -12,10 +12,10 @@ use keyferry_domain::lease::Narrowing;
 use keyferry_domain::run::RunState;
 use keyferry_testkit::http::Request;
 use keyferry_testkit::peers::gitea::{self, Gitea, Options, Repository, User};
-use keyferry_testkit::{Canary, wait_until};
+use keyferry_testkit::{Authority, Canary, certificates, require, wait_until};
 use serde_json::json;
 
-use crate::world::{LIMIT, Person, World, example, indented};
+use crate::world::{LIMIT, Person, World, example, indented, text};
 
 /// How long until everything that was minted is dead, after a crash too.
 const DEAD: Duration = Duration::from_mins(1);
@@ -31,8 +31,13 @@ struct Scene {
 impl Scene {
     /// Starts a forge below `sub_path`, with Alice's repository `app` and its branches.
     fn start(sub_path: &str) -> Result<Self> {
+        Self::start_with(&Options { sub_path, ..Options::default() })
+    }
+
+    /// Starts a forge as it is told, with the same.
+    fn start_with(options: &Options<'_>) -> Result<Self> {
         let world = World::start()?;
-        let forge = Gitea::start_with(&Options { sub_path, ..Options::default() })?;
+        let forge = Gitea::start_with(options)?;
         let password = world.secret("alices-password")?;
         let alice = forge.create_user("alice", password.value())?;
         let app = forge.create_repository(&alice, "app")?;
@@ -46,7 +51,12 @@ impl Scene {
         let url = format!("base_url={}", self.forge.url());
         let create = ["connection", "create", "--type", "gitea", "--id", "team-forge", "--name"];
         let fields = ["Team forge", "--set", &url, "--set", "username=alice", "--scope", "public"];
-        let create = [&create[..], &fields, &["--secret", "password=-"]].concat();
+        let mut create = [&create[..], &fields, &["--secret", "password=-"]].concat();
+        let authority = self.forge.certificate_authority().map(text);
+        let authority = authority.map(|file| format!("ca_certificate=@{file}"));
+        if let Some(authority) = &authority {
+            create.extend(["--set", authority]);
+        }
         person.ask_with_input(&create, self.password.value())
     }
 
@@ -171,6 +181,45 @@ fn repositories_and_branches_are_picked_and_merged_by_the_forge() -> Result<()> 
     mia.read(&[&delete[..], &["--expected-commit", &commit]].concat())?;
     assert_eq!(scene.forge.branches(&scene.app)?, ["main"]);
     scene.world.assert_audit_is_whole()?;
+    scene.world.hunt();
+    Ok(())
+}
+
+#[test]
+fn a_conflict_lists_its_paths_at_a_forge_with_a_private_authority() -> Result<()> {
+    if !gitea::require() || !require(certificates::PROGRAMS) {
+        return Ok(());
+    }
+    let authority = Authority::new()?;
+    let options = Options { sub_path: "/forge", authority: Some(&authority) };
+    let scene = Scene::start_with(&options)?;
+    let (forge, owner) = (&scene.forge, &scene.world.owner);
+    scene.connect(owner)?;
+    // Both branches add the same file, with different text.
+    let ours = forge.create_file(&scene.app, "main", "src/login.txt", "another login\n")?;
+    let theirs = forge.tip(&scene.app, "feature/login")?;
+    let yaml = format!(
+        "sources:
+  app:
+    type: gitea
+    endpoint: {}
+    branch: main
+    certificate: {{type: serviceConnection, serviceConnection: team-forge}}
+stages:
+  main:
+    jobs:
+      merge:
+        steps:
+          merge: {{step: MergeBranch, with: {{source: app, from: feature/login, into: main, deleteSource: true}}}}
+",
+        scene.app.http_url
+    );
+    owner.create_pipeline::<PipelineView>("merge", &yaml)?;
+    let run = owner.run("merge", &[])?;
+    run.failed_because(&["feature/login", "`src/login.txt`", "nothing was changed"]);
+    assert_eq!(forge.tip(&scene.app, "main")?, Some(ours));
+    assert_eq!(forge.tip(&scene.app, "feature/login")?, theirs);
+    scene.wait_until_all_is_dead()?;
     scene.world.hunt();
     Ok(())
 }

@@ -23,7 +23,7 @@ fn images_are_pulled_and_pushed_with_a_login_that_no_file_has() -> Result<()> {
     let world = World::start_with(ServerOptions { without_runner: true, ..Default::default() })?;
     let authority = Authority::new()?;
     let certificate = text(&authority.certificate());
-    let runner = world.start_runner("machine", &["--job-ca-bundle", &certificate])?;
+    let runner = world.start_runner("machine", &[])?;
     let (first, second) = (world.secret("first-password")?, world.secret("second-password")?);
     let registry = Registry::start_tls(first.value(), &authority)?;
     let watch = first.watch_processes();
@@ -88,7 +88,7 @@ fn an_image_in_the_repository_is_pushed() -> Result<()> {
     let world = World::start_with(ServerOptions { without_runner: true, ..Default::default() })?;
     let authority = Authority::new()?;
     let certificate = text(&authority.certificate());
-    let _runner = world.start_runner("machine", &["--job-ca-bundle", &certificate])?;
+    let _runner = world.start_runner("machine", &[])?;
     let team = TeamGit::start(&world)?;
     team.connect(&world.owner, "team-git", "public")?;
     team.copy.push_with("main", "main", "image", images::write_image)?;

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use keyferry_testkit::Canary;
-use keyferry_testkit::peers::registry::Registry;
 
 use super::stage::Stage;
 
@@ -19,7 +18,10 @@ pub(super) fn chapter(stage: &Stage<'_>) -> Result<()> {
         ("what the commands printed", stage.narrator.told()),
         ("the server's log", stage.server.log()),
         ("the Git server's requests", stage.git.requests()),
-        ("the registry's log", stage.registry.as_ref().map(Registry::log).unwrap_or_default()),
+        (
+            "the registry's log",
+            stage.registry.as_ref().map(|one| one.server.log()).unwrap_or_default(),
+        ),
     ];
     for (what, secret) in &secrets {
         for (place, text) in &texts {

@@ -8,7 +8,9 @@ use anyhow::{Context as _, Result};
 use keyferry_testkit::peers::git_backend::{self, GitBackend};
 use keyferry_testkit::peers::registry::{self, Registry};
 use keyferry_testkit::process::{Binaries, ServerOptions};
-use keyferry_testkit::{Canary, Scratch, ServerProcess, find_program, images, wait_until};
+use keyferry_testkit::{
+    Authority, Canary, Scratch, ServerProcess, certificates, find_program, images, wait_until,
+};
 
 use super::narrator::{self, Narrator};
 use super::people::{Person, text};
@@ -25,7 +27,7 @@ pub(super) struct Stage<'a> {
     pub(super) narrator: &'a Narrator,
     pub(super) server: ServerProcess,
     pub(super) git: GitBackend,
-    pub(super) registry: Option<Registry>,
+    pub(super) registry: Option<PrivateRegistry>,
     pub(super) owner: Person<'a>,
     pub(super) member: Person<'a>,
     /// The Git server's password at the start, and the one that it is changed to.
@@ -33,6 +35,12 @@ pub(super) struct Stage<'a> {
     /// The registry's password.
     pub(super) registry_password: Canary,
     homes: Scratch,
+}
+
+/// A registry with a certificate of a private authority, which nobody trusts unless told to.
+pub(super) struct PrivateRegistry {
+    pub(super) server: Registry,
+    pub(super) authority: Authority,
 }
 
 impl<'a> Stage<'a> {
@@ -55,7 +63,7 @@ impl<'a> Stage<'a> {
         let member = person("mia", "mia@example.com")?;
         narrator.note(&format!("Git server       {}", git.repository_url(REPOSITORY)));
         if let Some(registry) = &registry {
-            narrator.note(&format!("image registry   {}", registry.url()));
+            narrator.note(&format!("image registry   {}", registry.server.url()));
         }
         narrator.note(&format!("Keyferry's API   {}/api/v1", server.url()));
         narrator.note(&format!("Keyferry's data  {}", server.data().display()));
@@ -158,12 +166,14 @@ fn options() -> ServerOptions {
     ServerOptions { environment: vec![allow], ..ServerOptions::default() }
 }
 
-fn start_registry(narrator: &Narrator, password: &str) -> Result<Option<Registry>> {
-    let needed = registry::PROGRAMS.iter().chain(images::PROGRAMS);
+fn start_registry(narrator: &Narrator, password: &str) -> Result<Option<PrivateRegistry>> {
+    let needed = registry::PROGRAMS.iter().chain(images::PROGRAMS).chain(certificates::PROGRAMS);
     let missing: Vec<&str> =
         needed.copied().filter(|program| find_program(program).is_none()).collect();
     if missing.is_empty() {
-        return Registry::start(password).map(Some);
+        let authority = Authority::new()?;
+        let server = Registry::start_tls(password, &authority)?;
+        return Ok(Some(PrivateRegistry { server, authority }));
     }
     narrator.note(&format!("image registry   left out: {} not installed", missing.join(", ")));
     Ok(None)

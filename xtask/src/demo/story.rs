@@ -8,14 +8,14 @@ use anyhow::{Context as _, Result, bail};
 use keyferry_testkit::children::{describe, output};
 use keyferry_testkit::images::ImageClient;
 use keyferry_testkit::peers::git_backend;
-use keyferry_testkit::peers::registry::{self, Registry};
+use keyferry_testkit::peers::registry;
 use keyferry_testkit::wait_until;
 use serde_json::Value;
 
 use super::hunt;
 use super::interrupt::Interrupt;
 use super::people::text;
-use super::stage::{PATIENCE, REPOSITORY, Stage};
+use super::stage::{PATIENCE, PrivateRegistry, REPOSITORY, Stage};
 
 /// A part of the story.
 type Chapter = fn(&Stage<'_>) -> Result<()>;
@@ -124,20 +124,24 @@ fn push_image(stage: &Stage<'_>) -> Result<()> {
         stage.narrator.note("left out: this machine has no registry to start (see above)");
         return Ok(());
     };
-    let host = format!("registry={}", registry.url());
+    let host = format!("registry={}", registry.server.host());
+    let authority = format!("ca_certificate=@{}", text(&registry.authority.certificate()));
     let username = format!("username={}", registry::USER);
     let mut create = ["connection", "create", "--type", "private_docker_registry"].to_vec();
     create.extend(["--id", "team-images", "--name", "Team images", "--scope", "public"]);
-    create.extend(["--set", &host, "--set", &username, "--secret", "password=-"]);
+    create.extend(["--set", &host, "--set", &authority, "--set", &username]);
+    create.extend(["--secret", "password=-"]);
     stage.owner.show_with_input(&create, Some(stage.registry_password.value()))?;
     let addresses = [
         ("https://git.example.com", &*stage.git.url()),
-        ("registry.example.com", &*registry.host()),
-        ("--dest-tls-verify=true", "--dest-tls-verify=false"),
+        ("registry.example.com", &*registry.server.host()),
     ];
     let file = stage.example("push-image.yaml", &addresses)?;
     stage.member.show(&["pipeline", "create", "publish", &file])?;
     stage.member.show(&["run", "start", "publish", "--watch"])?;
+    stage
+        .narrator
+        .note("the registry's certificate is private: the job trusts it by the connection");
     let tags = tags(stage, registry)?;
     stage.narrator.fact(!tags.is_empty(), &format!("the registry has team/app:{}", tags.join(", ")))
 }
@@ -209,10 +213,11 @@ fn has_tag(stage: &Stage<'_>, tag: &str) -> Result<bool> {
 }
 
 /// Asks the registry itself, as someone with the password.
-fn tags(stage: &Stage<'_>, registry: &Registry) -> Result<Vec<String>> {
+fn tags(stage: &Stage<'_>, registry: &PrivateRegistry) -> Result<Vec<String>> {
     let home = stage.homes().join("operator");
     std::fs::create_dir_all(&home)?;
-    let client = ImageClient::new(&home);
-    client.login(&registry.host(), registry::USER, stage.registry_password.value())?;
-    client.tags(&format!("{}/team/app", registry.host()))
+    let client = ImageClient::new(&home).trusting(&registry.authority.certificate())?;
+    let host = registry.server.host();
+    client.login(&host, registry::USER, stage.registry_password.value())?;
+    client.tags(&format!("{host}/team/app"))
 }

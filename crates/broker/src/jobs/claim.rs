@@ -22,7 +22,7 @@ use crate::Broker;
 use crate::access::Subject;
 use crate::audit::Event;
 use crate::failure::store_failed;
-use crate::leases::{Reach, address_of};
+use crate::leases::{Reach, address_of, ca_certificate_of};
 
 /// A job in a runner's hands.
 #[derive(Debug)]
@@ -52,6 +52,8 @@ pub struct JobConnection {
     pub connection_type: &'static str,
     /// The address below which helpers answer for it.
     pub address: Option<String>,
+    /// Certificates in PEM that the service is trusted by there, instead of the system's.
+    pub ca_certificate: Option<String>,
     /// Whether the service merges by a call of its own.
     pub can_merge: bool,
     /// Whether branches can be deleted through it without a clone.
@@ -154,6 +156,7 @@ fn held(reach: &Reach) -> JobConnection {
         id: reach.connection.id.clone(),
         connection_type: reach.provider.kind().id,
         address: address_of(reach.provider, &reach.connection.settings),
+        ca_certificate: ca_certificate_of(&reach.connection.settings),
         can_merge: can(Capability::Merge),
         can_delete_branches: can(Capability::Branches),
     }

@@ -24,7 +24,7 @@ use keyferry_domain::material::Material;
 
 pub(crate) use self::cache::Cache;
 pub(crate) use self::end::{EndedLeases, LeasesOf};
-pub(crate) use self::reach::{Reach, address_of};
+pub(crate) use self::reach::{Reach, address_of, ca_certificate_of};
 pub use self::reject::Rejection;
 pub use self::view::LeaseFilter;
 

@@ -115,6 +115,12 @@ pub(crate) fn address_of(provider: &dyn Provider, settings: &Settings) -> Option
     }
 }
 
+/// Returns the certificates, in PEM, that a connection's service is trusted by: its own setting,
+/// which every type that speaks TLS calls the same.
+pub(crate) fn ca_certificate_of(settings: &Settings) -> Option<String> {
+    settings.get("ca_certificate").filter(|text| !text.trim().is_empty()).cloned()
+}
+
 /// Returns `scheme://host[:port]/path` of an address, without user, `.git`, and slashes at the end.
 /// The scheme counts: what is for `https` is never sent over `http`.
 fn place_of(url: &SafeUrl) -> String {

@@ -58,6 +58,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<u8, CliError> {
         lifetime_seconds: args.lifetime_seconds,
         helper_binary,
         path: context.environment.path("PATH").map(Into::into),
+        git_ca_bundle: context.environment.path("GIT_SSL_CAINFO"),
         work_folder: work_folder.path().to_owned(),
     };
     let printer = context.printer;

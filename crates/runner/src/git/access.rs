@@ -17,15 +17,18 @@ use keyferry_domain::secret::SecretString;
 
 use crate::job_socket::Desk;
 use crate::leases::{Held, is_fresh};
+use crate::trust::Trust;
 use crate::workspace::{Workspace, text};
 
 /// OpenSSH's configuration, below the private folder.
 const SSH_CONFIG: &str = "ssh_config";
 
-/// Variables for every process of a job: our helper and no other, no prompts, no system settings.
+/// Variables for every process of a job: our helper and no other, no prompts, no system settings,
+/// and whom to trust.
 pub(crate) fn base_environment(
     workspace: &Workspace,
     helper: &str,
+    trust: &Trust,
 ) -> BTreeMap<String, SecretString> {
     let ssh_config = workspace.private_path(SSH_CONFIG);
     let entries = [
@@ -37,6 +40,7 @@ pub(crate) fn base_environment(
         ("protocol.ext.allow".to_owned(), "never".to_owned()),
     ];
     let mut environment = configuration(&entries);
+    extend_configuration(&mut environment, trust.git_configuration());
     let mut set = |name: &str, value: String| environment.insert(name.to_owned(), value.into());
     set("GIT_CONFIG_NOSYSTEM", "1".to_owned());
     set("GIT_TERMINAL_PROMPT", "0".to_owned());

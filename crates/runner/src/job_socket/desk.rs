@@ -21,6 +21,8 @@ pub(crate) struct Connection {
     pub(crate) kind: String,
     /// Where helpers answer for it.
     pub(crate) address: Option<Address>,
+    /// Certificates in PEM that its service is trusted by, instead of the system's.
+    pub(crate) ca_certificate: Option<String>,
 }
 
 impl Connection {
@@ -267,6 +269,7 @@ mod tests {
             id: "images".parse().unwrap(),
             kind: kind.to_owned(),
             address: Some(Address::parse(address).unwrap()),
+            ca_certificate: None,
         }
     }
 

@@ -22,6 +22,7 @@ fn request(folder: &Path, script: &str) -> Exec {
         lifetime_seconds: None,
         helper_binary: helper_binary(),
         path: Some("/usr/bin:/bin".into()),
+        git_ca_bundle: None,
         work_folder: folder.to_path_buf(),
     }
 }

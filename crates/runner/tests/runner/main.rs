@@ -10,3 +10,4 @@ mod git;
 mod killed;
 mod life;
 mod server;
+mod trust;

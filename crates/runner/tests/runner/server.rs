@@ -53,6 +53,7 @@ struct Inner {
     workloads_ended: AtomicUsize,
     lease_seconds: AtomicU64,
     places: Mutex<BTreeMap<String, (String, String)>>,
+    authorities: Mutex<BTreeMap<String, String>>,
     merge: Mutex<Option<Handler<MergeBranch>>>,
     deletion: Mutex<Option<Handler<DeleteBranch>>>,
     loses_finish: AtomicBool,
@@ -123,6 +124,12 @@ impl Server {
         self.inner.places.lock().unwrap().insert(connection.to_owned(), place);
     }
 
+    /// The certificate authority that a connection carries, from its file.
+    pub(crate) fn trust(&self, connection: &str, certificate: &Path) {
+        let pem = std::fs::read_to_string(certificate).unwrap();
+        self.inner.authorities.lock().unwrap().insert(connection.to_owned(), pem);
+    }
+
     pub(crate) fn on_merge(&self, handler: impl FnMut(MergeBranch) -> Response + Send + 'static) {
         *self.inner.merge.lock().unwrap() = Some(Box::new(handler));
     }
@@ -182,6 +189,7 @@ impl Server {
                     connection_id: id.parse::<ConnectionId>().unwrap(),
                     connection_type: (*kind).to_owned(),
                     address: (!address.is_empty()).then(|| (*address).to_owned()),
+                    ca_certificate: self.inner.authorities.lock().unwrap().get(*id).cloned(),
                     can_merge: *kind == "gitea",
                     can_delete_branches: *kind == "gitea",
                 })
@@ -424,7 +432,12 @@ async fn start_workload(
             let (kind, address) = place.unwrap_or_else(|| {
                 ("private_docker_registry".to_owned(), format!("{id}.example.com"))
             });
-            WorkloadConnection { address: Some(address), connection_type: kind, connection_id: id }
+            WorkloadConnection {
+                address: Some(address),
+                connection_type: kind,
+                ca_certificate: inner.authorities.lock().unwrap().get(id.as_str()).cloned(),
+                connection_id: id,
+            }
         })
         .collect();
     Json(WorkloadCreated {

@@ -138,6 +138,7 @@ fn connection_view(held: jobs::JobConnection) -> JobConnection {
         connection_id: held.id,
         connection_type: held.connection_type.to_owned(),
         address: held.address,
+        ca_certificate: held.ca_certificate,
         can_merge: held.can_merge,
         can_delete_branches: held.can_delete_branches,
     }

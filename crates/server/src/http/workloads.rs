@@ -75,6 +75,7 @@ fn view(made: NewWorkload) -> WorkloadCreated {
                 connection_id: held.id,
                 connection_type: held.connection_type.to_owned(),
                 address: held.address,
+                ca_certificate: held.ca_certificate,
             })
             .collect(),
     }
