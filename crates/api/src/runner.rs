@@ -42,7 +42,8 @@ pub struct ClaimedJob {
     pub attempt: i64,
     /// What the runner speaks with for this job.
     pub job_token: Disclosed,
-    /// Say that you are alive at least this often.
+    /// Say that you are alive at least this often, and before anything of the job is run: until the
+    /// server has taken a first heartbeat, it may give the job to another runner.
     pub heartbeat_seconds: u32,
     /// What to execute: a `JobPlan` of the pipeline room.
     #[schema(value_type = Object)]

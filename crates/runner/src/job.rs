@@ -32,6 +32,9 @@ use crate::steps::{self, StepError};
 use crate::trust::Trust;
 use crate::workspace::{Workspace, text};
 
+/// How long the first sign of life is tried: about as long as the server waits for it.
+const ARRIVAL_LIMIT: Duration = Duration::from_secs(30);
+
 /// Everything that the parts of a job share.
 pub(crate) struct JobContext {
     pub(crate) client: Client,
@@ -149,9 +152,12 @@ impl Outcome {
 /// Runs a job to its end and tells the server.
 pub(crate) async fn run(shared: Arc<Shared>, claimed: ClaimedJob, shutdown: CancellationToken) {
     let job = claimed.job_id.clone();
-    info!(%job, run = %claimed.run_id, "job started");
     let token = claimed.job_token.clone().into_secret();
     let once = shared.client.with_token(token.clone());
+    if !has_arrived(&once, &claimed, &shutdown).await {
+        return;
+    }
+    info!(%job, run = %claimed.run_id, "job started");
     let client = once.with_retries(shared.settings.server_away_limit);
     let secrets = Arc::new(Secrets::new());
     secrets.add(token.expose().as_bytes());
@@ -189,6 +195,24 @@ pub(crate) async fn run(shared: Arc<Shared>, claimed: ClaimedJob, shutdown: Canc
         // The call before was taken and its answer got lost, or the server ended the job itself.
         Err(error) if is_over(&error) => info!(%job, "the server knows that the job is over"),
         Err(error) => warn!(%job, %error, "the server could not be told that the job is over"),
+    }
+}
+
+/// Says that the job has arrived, and tells whether the server has taken that. A claim that it
+/// hears nothing of it gives to another runner, so nothing of a job may run before.
+async fn has_arrived(client: &Client, claimed: &ClaimedJob, shutdown: &CancellationToken) -> bool {
+    let client = client.with_retries(ARRIVAL_LIMIT);
+    let first = Heartbeat::default();
+    let said = tokio::select! {
+        () = shutdown.cancelled() => return false,
+        said = client.send_heartbeat(&first) => said,
+    };
+    match said {
+        Ok(_) => true,
+        Err(error) => {
+            warn!(job = %claimed.job_id, %error, "a claimed job is left to another runner");
+            false
+        }
     }
 }
 

@@ -266,6 +266,8 @@ CREATE TABLE jobs (
     runner_id TEXT,
     token_hash TEXT UNIQUE,
     heartbeat_due_at BIGINT,
+    heard_at BIGINT,
+    lost_claims BIGINT NOT NULL,
     uses TEXT NOT NULL,
     created_at BIGINT NOT NULL,
     queued_at BIGINT,

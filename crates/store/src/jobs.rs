@@ -44,6 +44,10 @@ record! {
         set token_hash: Option<String>,
         /// When its runner counts as lost; [`heartbeat`] moves it.
         set heartbeat_due_at: Option<Timestamp>,
+        /// When the runner that has it was heard of first; [`heartbeat`] sets it.
+        set heard_at: Option<Timestamp>,
+        /// How many claims of it were taken back by [`requeue_unheard`].
+        set lost_claims: i64,
         /// How often each connection's material was handed out.
         set uses: BTreeMap<String, u64>,
         /// When it was made.
@@ -153,7 +157,7 @@ pub async fn claim_job(
     };
     let update = format!(
         "SET state = 'running', runner_id = $1, isolation = $2, token_hash = $3, \
-         heartbeat_due_at = $4, started_at = $5, version = version + 1 \
+         heartbeat_due_at = $4, heard_at = NULL, started_at = $5, version = version + 1 \
          WHERE state = 'queued' AND id = {chosen}"
     );
     for _ in 0..CLAIM_TRIES {
@@ -182,12 +186,37 @@ pub async fn heartbeat(
     organization: &OrganizationId,
     id: &JobId,
     runner: &RunnerId,
+    now: Timestamp,
     due_at: Timestamp,
     uses: &BTreeMap<String, u64>,
 ) -> Result<bool> {
-    let sql = "UPDATE jobs SET heartbeat_due_at = $4, uses = $5 WHERE organization_id = $1 \
-               AND id = $2 AND runner_id = $3 AND state = 'running'";
-    let params = params![organization, id, runner, due_at, uses];
+    let sql = "UPDATE jobs SET heartbeat_due_at = $4, uses = $5, heard_at = COALESCE(heard_at, $6) \
+               WHERE organization_id = $1 AND id = $2 AND runner_id = $3 AND state = 'running'";
+    let params = params![organization, id, runner, due_at, uses, now];
+    Ok(on.into().execute(sql.to_owned(), params).await? > 0)
+}
+
+/// Takes a claim back whose runner was never heard of: the job waits again where it did before, and
+/// the token of the claim works no more. `false`, and nothing is changed, when the job has shown any
+/// sign of life by now (a heartbeat, a step, a part of its log, a lease), or was changed in between.
+pub async fn requeue_unheard(
+    on: impl Into<On<'_>>,
+    job: &JobRecord,
+    now: Timestamp,
+) -> Result<bool> {
+    // One statement, so that a sign of life which comes at this moment is either seen or refused.
+    let sql = "UPDATE jobs SET state = 'queued', runner_id = NULL, isolation = NULL, \
+               token_hash = NULL, heartbeat_due_at = NULL, started_at = NULL, \
+               lost_claims = lost_claims + 1, version = version + 1 \
+               WHERE organization_id = $1 AND id = $2 AND version = $3 AND state = 'running' \
+               AND heard_at IS NULL AND heartbeat_due_at <= $4 \
+               AND NOT EXISTS (SELECT 1 FROM steps WHERE steps.organization_id = $1 \
+               AND steps.job_id = $2 AND steps.state <> 'waiting') \
+               AND NOT EXISTS (SELECT 1 FROM run_logs WHERE run_logs.organization_id = $1 \
+               AND run_logs.job_id = $2) \
+               AND NOT EXISTS (SELECT 1 FROM leases WHERE leases.organization_id = $1 \
+               AND leases.holder_id = $2)";
+    let params = params![job.organization_id, job.id, job.version, now];
     Ok(on.into().execute(sql.to_owned(), params).await? > 0)
 }
 

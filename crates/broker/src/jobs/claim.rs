@@ -24,6 +24,10 @@ use crate::audit::Event;
 use crate::failure::store_failed;
 use crate::leases::{Reach, address_of, ca_certificate_of};
 
+/// How often a job is given out anew because nothing was heard of who had claimed it. Then it is
+/// more likely the job, or the way to its runners, than bad luck.
+const MAX_LOST_CLAIMS: i64 = 3;
+
 /// A job in a runner's hands.
 #[derive(Debug)]
 pub struct ClaimedJob {
@@ -141,6 +145,36 @@ impl Broker {
                 connections: context.reaches().map(held).collect(),
             }));
         }
+    }
+
+    /// Has a job wait again that a runner claimed and never spoke of: the runner died at that
+    /// moment, or the answer to its claim was lost. It is the same attempt, since nothing of it has
+    /// run: a runner starts with a sign of life, and runs nothing before that was taken. `false`
+    /// when the job has to be given up instead.
+    pub(super) async fn take_back_claim(&self, actor: &Actor, job: &JobRecord) -> Result<bool> {
+        if job.heard_at.is_some() || job.lost_claims >= MAX_LOST_CLAIMS {
+            return Ok(false);
+        }
+        let mut change = self.store.begin().await.map_err(store_failed)?;
+        let is_taken_back = jobs::requeue_unheard(&mut change, job, self.clock.now())
+            .await
+            .map_err(store_failed)?;
+        if !is_taken_back {
+            return Ok(false);
+        }
+        let mut event = Event::done("job.requeue", Target::new("job", &job.id))
+            .with("run", &job.run_id)
+            .with("lost_claims", job.lost_claims + 1);
+        if let Some(runner) = &job.runner_id {
+            event = event.with("runner", runner);
+        }
+        let organization = &job.organization_id;
+        self.commit(change, actor, Some(organization), event).await?;
+        // The claim's token is known no more, should its runner come back.
+        self.leases.forget_holder(job.id.as_str());
+        self.advance_run(actor, organization, &job.run_id).await?;
+        self.jobs.ring_jobs();
+        Ok(true)
     }
 
     async fn refuse_job(&self, actor: &Actor, job: JobRecord, refusal: String) -> Result<()> {

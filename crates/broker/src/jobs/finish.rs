@@ -63,12 +63,22 @@ impl Broker {
         let run = runs::find(&self.store, &job.organization_id, &job.run_id)
             .await
             .map_err(store_failed)?;
-        let (state, reason) = if run.is_some_and(|run| run.cancel_requested_at.is_some()) {
-            (JobState::Canceled, "the run was canceled, and nothing was heard of its runner since")
-        } else {
-            (JobState::Failed, "its runner was lost: nothing was heard of it in time")
+        if run.is_some_and(|run| run.cancel_requested_at.is_some()) {
+            let reason = "the run was canceled, and nothing was heard of its runner since";
+            let reason = Some(reason.to_owned());
+            return self.end_job(actor, job, JobState::Canceled, reason).await.map(drop);
+        }
+        if self.take_back_claim(actor, &job).await? {
+            return Ok(());
+        }
+        let lost = "its runner was lost: nothing was heard of it in time";
+        let reason = match job.lost_claims {
+            before if before > 0 && job.heard_at.is_none() => {
+                format!("{lost}, nor of those before it: the job was claimed {} times", before + 1)
+            }
+            _ => lost.to_owned(),
         };
-        self.end_job(actor, job, state, Some(reason.to_owned())).await.map(drop)
+        self.end_job(actor, job, JobState::Failed, Some(reason)).await.map(drop)
     }
 
     /// Ends a running job; `false` when somebody else did at the same moment. The job and its

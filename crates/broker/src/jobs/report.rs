@@ -30,10 +30,11 @@ impl Broker {
     pub async fn heartbeat(&self, actor: &Actor, uses: BTreeMap<String, u64>) -> Result<Alive> {
         let job = self.own_job(actor).await?;
         let runner = job.runner_id.as_ref().ok_or_else(job_over)?;
-        let due_at = self.clock.now().plus(HEARTBEAT_LIMIT);
+        let now = self.clock.now();
+        let due_at = now.plus(HEARTBEAT_LIMIT);
         let uses = uses_of(&job, uses)?;
         let is_alive =
-            jobs::heartbeat(&self.store, &job.organization_id, &job.id, runner, due_at, &uses)
+            jobs::heartbeat(&self.store, &job.organization_id, &job.id, runner, now, due_at, &uses)
                 .await
                 .map_err(store_failed)?;
         if !is_alive {

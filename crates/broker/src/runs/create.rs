@@ -168,6 +168,8 @@ impl Broker {
             runner_id: None,
             token_hash: None,
             heartbeat_due_at: None,
+            heard_at: None,
+            lost_claims: 0,
             uses: BTreeMap::new(),
             created_at: now,
             queued_at: None,

@@ -220,6 +220,7 @@ async fn a_lost_runner_costs_its_job_within_the_limit_and_a_live_one_does_not() 
     let (_, alive_actor) = claim_next(&test, &machine).await;
     assert_eq!(first.run, lost);
     let system = test.broker.system_actor();
+    test.broker.heartbeat(&lost_actor, BTreeMap::new()).await.unwrap();
     test.advance(20);
     test.broker.heartbeat(&alive_actor, BTreeMap::new()).await.unwrap();
     test.broker.sweep_runs(&system).await.unwrap();
@@ -280,6 +281,7 @@ async fn of_a_late_finish_and_a_sweep_at_once_one_wins() {
         let id = pipeline(&test, &test.owner, "Build", TWO_STAGES).await.pipeline.id;
         let started = start(&test, &test.owner, &id).await.run.id;
         let (_, actor) = claim_next(&test, &machine).await;
+        test.broker.heartbeat(&actor, BTreeMap::new()).await.unwrap();
         test.advance(31);
         let system = test.broker.system_actor();
         let (finished, swept) = tokio::join!(

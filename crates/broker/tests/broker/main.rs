@@ -16,6 +16,7 @@ mod gitea;
 mod jobs;
 mod lease_ends;
 mod leases;
+mod lost_claims;
 mod one_commit;
 mod pipelines;
 mod runs;

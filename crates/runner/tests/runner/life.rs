@@ -185,3 +185,23 @@ async fn a_helper_that_is_not_there_is_refused_at_the_start() {
     let runner = Running::start(&server, |settings| settings.helper_binary = "/nowhere".into());
     assert!(matches!(runner.ended().await, Err(RunnerError::Helper { .. })));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_a_job_runs_that_the_server_has_given_to_another_runner() {
+    let server = Server::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mark = |name: &str| script(&format!("touch {}/{name}", folder.path().display()));
+    // As when the answer to the claim came late: its token is not known any more.
+    server.give_up();
+    let late = server.queue(&mark("late"), &[]);
+    let _runner = Running::start(&server, |settings| {
+        settings.use_namespaces = false;
+        settings.parallel_jobs = 1;
+    });
+    server.turn_one_away().await;
+    let next = server.queue(&mark("next"), &[]);
+    let finished = server.wait_for_end(&next).await;
+    assert_succeeded(&finished, &server.log(&next));
+    assert!(folder.path().join("next").exists() && !folder.path().join("late").exists());
+    server.seen(&late, |seen| assert!(seen.steps.is_empty() && seen.finished.is_none()));
+}

@@ -49,6 +49,7 @@ struct Inner {
     is_away: AtomicBool,
     cancel: AtomicBool,
     gone: AtomicBool,
+    turned_away: AtomicUsize,
     claims: AtomicUsize,
     workloads_ended: AtomicUsize,
     lease_seconds: AtomicU64,
@@ -165,6 +166,16 @@ impl Server {
     /// Does not know the jobs any more.
     pub(crate) fn give_up(&self) {
         self.inner.gone.store(true, Ordering::SeqCst);
+    }
+
+    /// Waits until a job was told that it is not known; knows those that come now.
+    pub(crate) async fn turn_one_away(&self) {
+        let until = Instant::now() + Duration::from_mins(1);
+        while self.inner.turned_away.load(Ordering::SeqCst) == 0 {
+            assert!(Instant::now() < until, "no job came");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.inner.gone.store(false, Ordering::SeqCst);
     }
 
     /// Queues the first job of a pipeline; returns its number.
@@ -342,6 +353,7 @@ async fn away(State(inner): Shared, request: Request, next: Next) -> Response {
         return problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "away");
     }
     if inner.gone.load(Ordering::SeqCst) && !request.uri().path().ends_with("claim") {
+        inner.turned_away.fetch_add(1, Ordering::SeqCst);
         return problem(StatusCode::UNAUTHORIZED, "unauthenticated", "the job is over");
     }
     next.run(request).await

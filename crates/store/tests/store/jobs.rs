@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use keyferry_domain::id::{OrganizationId, RunnerId};
-use keyferry_domain::run::{Isolation, JobState};
+use keyferry_domain::lease::Holder;
+use keyferry_domain::run::{Isolation, JobState, StepState};
 use keyferry_store::jobs::{self, Claim};
-use keyferry_store::{StoreError, jobs::JobRecord};
+use keyferry_store::{Journal, StoreError, jobs::JobRecord, run_logs, steps};
 
+use crate::journal::{entry, link};
 use crate::world::{World, each};
 
 fn claim(world: &World, organization: Option<&OrganizationId>) -> Claim {
@@ -132,7 +134,10 @@ async fn only_the_runner_that_has_a_running_job_keeps_it_alive() {
         let uses = BTreeMap::from([("staging".to_owned(), 3_u64)]);
         let beat = async |runner: &RunnerId, organization: &OrganizationId| {
             let due_at = world.after(90);
-            jobs::heartbeat(&world.store, organization, id, runner, due_at, &uses).await.unwrap()
+            let now = world.now();
+            jobs::heartbeat(&world.store, organization, id, runner, now, due_at, &uses)
+                .await
+                .unwrap()
         };
         let claim = claim(world, None);
         assert!(!beat(&claim.runner, organization).await, "nobody has it yet");
@@ -171,4 +176,99 @@ async fn a_silent_runner_is_noticed_after_its_limit_and_one_server_ends_the_job(
         assert!(missed.is_empty());
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_claim_that_was_never_heard_of_is_taken_back_once_and_its_token_ends() {
+    each(async |world| {
+        let job = world.queued_jobs(1).await.remove(0);
+        let first = claim(world, None);
+        let claimed = jobs::claim_job(&world.store, &first, world.now()).await.unwrap().unwrap();
+        let requeue = async |job: &JobRecord, seconds| {
+            jobs::requeue_unheard(&world.store, job, world.after(seconds)).await.unwrap()
+        };
+        assert!(!requeue(&claimed, 29).await, "its time is not up");
+        let (a, b) = tokio::join!(requeue(&claimed, 30), requeue(&claimed, 30));
+        assert!(a != b, "{a} {b}");
+        let found = jobs::find(&world.store, &job.organization_id, &job.id).await.unwrap().unwrap();
+        assert_eq!((found.state, found.lost_claims, found.version), (JobState::Queued, 1, 3));
+        assert_eq!((found.queued_at, found.started_at), (job.queued_at, None));
+        assert_eq!((&found.runner_id, &found.token_hash, found.isolation), (&None, &None, None));
+        assert_eq!(jobs::find_by_token(&world.store, &first.token_hash).await.unwrap(), None);
+        let second = claim(world, None);
+        let again = jobs::claim_job(&world.store, &second, world.now()).await.unwrap().unwrap();
+        assert_eq!((again.id, again.attempt), (job.id, 1));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_that_has_shown_any_sign_of_life_is_not_given_again() {
+    each(async |world| {
+        for sign in ["heartbeat", "step", "log", "lease", "end"] {
+            let job = world.queued_jobs(1).await.remove(0);
+            let claim = claim(world, Some(&job.organization_id));
+            let claimed =
+                jobs::claim_job(&world.store, &claim, world.now()).await.unwrap().unwrap();
+            show(world, sign, &claimed).await;
+            let later = world.after(60);
+            let taken_back = jobs::requeue_unheard(&world.store, &claimed, later).await.unwrap();
+            assert!(!taken_back, "{sign}");
+            let found = jobs::find(&world.store, &job.organization_id, &job.id).await;
+            let found = found.unwrap().unwrap();
+            assert_eq!(found.lost_claims, 0, "{sign}");
+            assert_ne!(found.state, JobState::Queued, "{sign}");
+        }
+    })
+    .await;
+}
+
+/// Has a job that was claimed show a sign of life, all at the first moment.
+async fn show(world: &World, sign: &str, job: &JobRecord) {
+    let (organization, id) = (job.organization_id.clone(), job.id.clone());
+    let (now, store) = (world.now(), &world.store);
+    match sign {
+        "heartbeat" => {
+            let (runner, due_at) = (job.runner_id.as_ref().unwrap(), world.after(30));
+            let uses = BTreeMap::new();
+            let beat = jobs::heartbeat(store, &organization, &id, runner, now, due_at, &uses);
+            assert!(beat.await.unwrap());
+        }
+        "step" => {
+            let step = steps::StepRecord {
+                organization_id: organization,
+                job_id: id,
+                key: "compile".to_owned(),
+                position: 0,
+                name: "Compile".to_owned(),
+                state: StepState::Running,
+                reason: None,
+                started_at: Some(now),
+                finished_at: None,
+                version: 1,
+            };
+            steps::create(store, &step).await.unwrap();
+        }
+        "log" => {
+            let chunk = run_logs::LogChunkRecord {
+                organization_id: organization,
+                job_id: id,
+                sequence: 1,
+                text: "hello".to_owned(),
+                at: now,
+            };
+            assert!(run_logs::append(store, &chunk).await.unwrap());
+        }
+        "lease" => {
+            let mut lease = world.lease(&organization, None);
+            lease.holder = Holder::Job { run: job.run_id.clone(), job: id };
+            let journal = Journal::start(store.clone(), "main", link);
+            journal.record(entry(world, Some(lease))).await.unwrap();
+            journal.close().await;
+        }
+        _ => {
+            let over = JobRecord { state: JobState::Succeeded, ..job.clone() };
+            jobs::update(store, &over).await.unwrap();
+        }
+    }
 }

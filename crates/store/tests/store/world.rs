@@ -349,6 +349,8 @@ impl World {
             runner_id: None,
             token_hash: None,
             heartbeat_due_at: None,
+            heard_at: None,
+            lost_claims: 0,
             uses: BTreeMap::new(),
             created_at: self.now(),
             queued_at: Some(self.now()),
