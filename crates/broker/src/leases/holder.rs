@@ -18,13 +18,15 @@ use keyferry_domain::{Actor, Error, ErrorKind, Result, Timestamp};
 use keyferry_pipeline::{ConnectionPlan, Definition, JobKey, JobPlan, Purpose};
 use keyferry_policy::{Action, Decision};
 use keyferry_store::bindings::{BindingRecord, BindingState};
-use keyferry_store::{bindings, connections, jobs, pipelines, runs, tokens, workloads};
+use keyferry_store::runs::RunRecord;
+use keyferry_store::{StoreError, bindings, connections, jobs, pipelines, runs, tokens, workloads};
 use keyferry_vault::fingerprint;
 
 use super::reach::{Reach, Right};
 use crate::Broker;
 use crate::audit::Event;
 use crate::failure::store_failed;
+use crate::runs::read_revision;
 
 /// Why a connection that is named in a job gives it nothing.
 #[derive(Debug, Clone)]
@@ -163,13 +165,21 @@ impl Broker {
             .map_err(store_failed)?
             .ok_or_else(|| Error::internal("a job without a run"))?;
         let plan: JobPlan = serde_json::from_value(job.plan.clone()).map_err(Error::internal)?;
-        let revision =
-            pipelines::find_revision(&self.store, organization, &run.pipeline_id, run.revision)
-                .await
-                .map_err(store_failed)?
-                .ok_or_else(|| Error::internal("a run without its revision"))?;
-        let definition = Definition::parse(&revision.yaml)
-            .map_err(|_| Error::internal("a saved revision that cannot be read"))?;
+        let holder = Holder::Job { run: run_id.clone(), job: job_id.clone() };
+        let definition = match self.definition_of(&run).await? {
+            Ok(definition) => definition,
+            // A refusal and no error: the job ends by it, where an error would come again and again.
+            Err(refusal) => {
+                let refuse = |named: &ConnectionPlan| (named.id.clone(), Err(refusal.clone()));
+                return Ok(HolderContext {
+                    holder,
+                    ends_at: None,
+                    isolation: job.isolation,
+                    reaches: plan.connections.iter().map(refuse).collect(),
+                    refused: Some(refusal),
+                });
+            }
+        };
         let fingerprints: BTreeMap<String, String> = definition
             .places()
             .into_iter()
@@ -199,13 +209,30 @@ impl Broker {
                 }
             }
         }
-        Ok(HolderContext {
-            holder: Holder::Job { run: run_id.clone(), job: job_id.clone() },
-            ends_at: None,
-            isolation: job.isolation,
-            reaches,
-            refused,
-        })
+        Ok(HolderContext { holder, ends_at: None, isolation: job.isolation, reaches, refused })
+    }
+
+    /// Reads the revision that a run is of; the inner error tells why nothing of it can run.
+    async fn definition_of(&self, run: &RunRecord) -> Result<Result<Definition, Refusal>> {
+        let (organization, number) = (&run.organization_id, run.revision);
+        let found =
+            pipelines::find_revision(&self.store, organization, &run.pipeline_id, number).await;
+        let unreadable = match found {
+            Ok(Some(revision)) => match read_revision(&revision) {
+                Ok(definition) => return Ok(Ok(definition)),
+                Err(error) => error,
+            },
+            Ok(None) => Error::internal("a run without its revision"),
+            Err(error @ StoreError::Corrupt { .. }) => store_failed(error),
+            Err(error) => return Err(store_failed(error)),
+        };
+        tracing::error!(error = ?unreadable, run = %run.id, "read the revision of a run");
+        Ok(Err(Refusal {
+            code: "revision_unreadable",
+            message: format!("revision {number} of the pipeline, which is to run, cannot be read"),
+            hint: "open the pipeline, correct what is marked, save it, and start a new run"
+                .to_owned(),
+        }))
     }
 
     async fn job_reach(

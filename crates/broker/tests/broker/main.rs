@@ -21,3 +21,4 @@ mod one_commit;
 mod pipelines;
 mod runs;
 mod scenes;
+mod unreadable;
