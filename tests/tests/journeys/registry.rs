@@ -58,6 +58,10 @@ fn images_are_pulled_and_pushed_with_a_login_that_no_file_has() -> Result<()> {
     colleague.login(&registry.host(), USER, second.value())?;
     let run = mia.run("promote", &[])?;
     run.failed_because(&["team-images", "keyferry connection reconfigure team-images"]);
+    // The step that logs in says so itself, and nothing was pulled or pushed.
+    let refused = format!("step `login`: the registry `{}` refused the login", registry.host());
+    run.failed_because(&[&refused]);
+    assert!(!run.log.contains("logged in"), "{}", run.log);
     let connection: ConnectionView = mia.ask(&["connection", "get", "team-images"])?;
     assert_eq!(connection.health.status, HealthStatus::Rejected, "{:?}", connection.health);
     assert_eq!(colleague.tags(&repository)?, ["candidate", "release-1"]);

@@ -280,12 +280,21 @@ impl Broker {
             Ok(issued) => issued,
             Err(error) => {
                 let reason = EndReason::MintFailed;
-                let record = match &error {
-                    ProviderError::Rejected { .. } => self.unminted(lease, reason)?,
+                let is_rejected = matches!(error, ProviderError::Rejected { .. });
+                let record = if is_rejected {
+                    self.unminted(lease, reason)?
+                } else {
                     // The answer may have been lost after the token was made: the row says so.
-                    _ => self.ending(LeaseRecord::new(lease), reason)?,
+                    self.ending(LeaseRecord::new(lease), reason)?
                 };
-                let failure = provider_failed(error.clone());
+                let mut failure = provider_failed(error.clone());
+                if is_rejected {
+                    let id = &opened.connection.id;
+                    failure = failure.hint(format!(
+                        "replace the credential inside the connection with \
+                         `keyferry connection reconfigure {id}`"
+                    ));
+                }
                 let target = Target::new("lease", &id);
                 let event = Event::failed("lease.mint", target, failure.message());
                 self.commit_failed_mint(actor, &record, event).await?;

@@ -188,7 +188,14 @@ impl Provider for Gitea {
         let client = Client::new(context, target)?;
         let handle = plan.handle.as_deref().map(Handle::parse).transpose()?;
         match (&plan.narrowing, handle) {
-            (Narrowing::Stored, None) => Ok(stored(target)),
+            (Narrowing::Stored, None) => {
+                // As at any registry: a login is known to work when it is handed over. What is
+                // minted has just been made by Gitea itself.
+                if matches!(operation, Operation::Registry { .. }) {
+                    client.user().await?;
+                }
+                Ok(stored(target))
+            }
             (Narrowing::ScopedToken { scopes }, Some(Handle::Token { username, name })) => {
                 let login = tokens::login_of(&client, &username).await?;
                 let token = tokens::mint(&client, &login, &name, scopes).await?;

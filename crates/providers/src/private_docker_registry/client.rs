@@ -30,13 +30,22 @@ struct TokenAnswer {
     access_token: Option<SecretString>,
 }
 
-/// Signs in; success is the registry's own yes.
+/// What became of a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SignedIn {
+    /// The registry's own yes.
+    Accepted,
+    /// The registry lets everyone in and asks nobody: the credential is neither right nor wrong.
+    NotAsked,
+}
+
+/// Signs in; everything but these two answers is an error.
 pub(super) async fn sign_in(
     context: &Context,
     settings: &Settings,
     username: &str,
     secret: &SecretString,
-) -> Result<(), ProviderError> {
+) -> Result<SignedIn, ProviderError> {
     let base = base_url(settings)?;
     let ca = settings.get("ca_certificate").map(String::as_str);
     let http = Http::new(context, REGISTRY, ca)?;
@@ -45,13 +54,7 @@ pub(super) async fn sign_in(
     let asked = http.get(api.clone()).secret(secret).send().await?;
     let challenges = match asked.status.as_u16() {
         401 => challenges(&asked),
-        200 => {
-            return Err(ProviderError::Unexpected {
-                reason: "the registry lets everyone in, so it cannot tell whether the credential \
-                         is right"
-                    .to_owned(),
-            });
-        }
+        200 => return Ok(SignedIn::NotAsked),
         404 => {
             return Err(misconfigured(
                 REGISTRY,
@@ -63,7 +66,7 @@ pub(super) async fn sign_in(
     // Basic first: the answer then comes from the registry itself.
     if challenges.iter().any(|challenge| challenge.scheme == "basic") {
         http.get(api).basic(username, secret).send().await?.success("`/v2/` of the registry")?;
-        return Ok(());
+        return Ok(SignedIn::Accepted);
     }
     let Some(bearer) = challenges.iter().find(|challenge| challenge.scheme == "bearer") else {
         return Err(ProviderError::Unexpected {
@@ -90,7 +93,7 @@ pub(super) async fn sign_in(
         })?;
     // A token server may give anyone a token that is good for nothing.
     http.get(api).bearer(&token).secret(secret).send().await?.success("`/v2/` of the registry")?;
-    Ok(())
+    Ok(SignedIn::Accepted)
 }
 
 fn misconfigured(field: &str, reason: impl Into<String>) -> ProviderError {

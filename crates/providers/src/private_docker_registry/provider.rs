@@ -9,7 +9,7 @@ use keyferry_domain::material::Material;
 use keyferry_domain::operation::Operation;
 use keyferry_domain::secret::SecretString;
 
-use super::client;
+use super::client::{self, SignedIn};
 use crate::credentials;
 use crate::error::ProviderError;
 use crate::provider::{Capability, Context, Field, Format, Issued, Kind, Plan, Provider, Target};
@@ -94,8 +94,14 @@ impl Provider for PrivateDockerRegistry {
 
     async fn verify(&self, context: &Context, target: Target<'_>) -> Result<String, ProviderError> {
         let (username, secret) = parts(target)?;
-        client::sign_in(context, target.settings, &username, &secret).await?;
-        Ok(format!("signed in as `{username}`"))
+        match client::sign_in(context, target.settings, &username, &secret).await? {
+            SignedIn::Accepted => Ok(format!("signed in as `{username}`")),
+            SignedIn::NotAsked => Err(ProviderError::Unexpected {
+                reason: "the registry lets everyone in, so it cannot tell whether the credential \
+                         is right"
+                    .to_owned(),
+            }),
+        }
     }
 
     fn plan(&self, _: Target<'_>, operation: &Operation, _: &str) -> Result<Plan, ProviderError> {
@@ -111,15 +117,22 @@ impl Provider for PrivateDockerRegistry {
         }
     }
 
+    /// A login is tried before it is handed over, as `docker login` does. Nobody else could: the
+    /// step that logs in asks for a lease and sends nothing anywhere, and the tool that gets the
+    /// password in the end throws the registry's words away. So a lease for images says that the
+    /// registry takes the credential, to every holder. A registry that asks nobody needs none.
     async fn issue(
         &self,
-        _: &Context,
+        context: &Context,
         target: Target<'_>,
-        _: &Operation,
+        operation: &Operation,
         _: &Plan,
         _: Duration,
     ) -> Result<Issued, ProviderError> {
         let (username, password) = parts(target)?;
+        if matches!(operation, Operation::Registry { .. }) {
+            client::sign_in(context, target.settings, &username, &password).await?;
+        }
         let what = match target.credential.kind {
             CredentialKind::Token => "the stored token was handed over",
             _ => "the stored password was handed over",

@@ -70,14 +70,41 @@ async fn the_stored_secret_is_handed_over_and_told_as_residue() {
         for operation in [registry(Access::Read), registry(Access::Write), Operation::Material] {
             let plan = connection.plan(&operation, "lease_1");
             assert_eq!((plan.narrowing.clone(), plan.handle.clone()), (Narrowing::Stored, None));
-            let issued = connection.issue(&operation, &plan).await.unwrap();
-            assert_eq!(pair(&issued), (username.to_owned(), "secret".to_owned()));
-            assert!(issued.residue.unwrap().what.contains(word));
         }
+        let plan = connection.plan(&Operation::Material, "lease_1");
+        let issued = connection.issue(&Operation::Material, &plan).await.unwrap();
+        assert_eq!(pair(&issued), (username.to_owned(), "secret".to_owned()));
+        assert!(issued.residue.unwrap().what.contains(word));
         let git = git(None, Access::Read);
         let error = connection.provider.plan(connection.target(), &git, "x").unwrap_err();
         assert!(matches!(error, ProviderError::Misconfigured { .. }), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_login_is_handed_over_once_the_registry_has_taken_it() {
+    let (peer, sign_ins) = token_registry(None, r#"{"token":"good-token"}"#).await;
+    for (secret, is_right) in [("secret", true), ("canary-wrong", false)] {
+        let connection = connection(&peer.url(), secret);
+        for access in [Access::Read, Access::Write] {
+            let plan = connection.plan(&registry(access), "lease_1");
+            let issued = connection.issue(&registry(access), &plan).await;
+            if is_right {
+                assert_eq!(pair(&issued.unwrap()), ("ci".to_owned(), "secret".to_owned()));
+            } else {
+                let error = issued.unwrap_err();
+                assert!(matches!(error, ProviderError::Rejected { .. }), "{error}");
+                assert!(!error.to_string().contains("canary"), "{error}");
+            }
+        }
+    }
+    assert_eq!(sign_ins.load(Ordering::SeqCst), 4);
+    // No answer is no yes; and where nobody is asked, there is nothing to refuse.
+    let open = StandIn::start(Router::new().route("/v2/", get(|| async { "{}" }))).await;
+    let gone = StandIn::start(Router::new()).await;
+    let plan = connection(&open.url(), "x").plan(&registry(Access::Read), "lease_1");
+    connection(&open.url(), "x").issue(&registry(Access::Read), &plan).await.unwrap();
+    assert!(connection(&gone.url(), "x").issue(&registry(Access::Read), &plan).await.is_err());
 }
 
 /// A registry that asks for tokens of `realm`; counts sign-ins that reach its own token server.

@@ -1,7 +1,9 @@
 //! `DockerLogin`: lets the job's image tools use a registry.
 //!
 //! Writes no password anywhere: Docker and its kin ask our helper when they need one. A lease is
-//! taken at once, so that a refusal fails this step and not a push much later.
+//! taken at once, so that a refusal fails this step and not a push much later. The server tries the
+//! login at the registry before it gives that lease, through its gate and with the connection's own
+//! settings: this step needs no way to the registry of its own, and "logged in" is the registry's word.
 
 use keyferry_delivery::address::Address;
 use keyferry_domain::operation::{Access, Operation};
@@ -46,7 +48,14 @@ pub(super) async fn run(
         }
     }
     let operation = Operation::Registry { repository: None, access: Access::Write };
-    job.desk.leases().get(id, &operation).await?;
+    job.desk.leases().get(id, &operation).await.map_err(|refusal| {
+        let reason = super::refused(&refusal);
+        StepError::Failed(match refusal.code.as_str() {
+            "credential_rejected" => format!("the registry `{own}` refused the login: {reason}"),
+            "stopped" => return StepError::Stopped,
+            _ => format!("not logged in to `{own}`: {reason}"),
+        })
+    })?;
     job.log.line(&format!("logged in to {own} through the connection {id}")).await;
     Ok(())
 }
