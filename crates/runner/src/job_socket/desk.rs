@@ -54,9 +54,14 @@ impl Desk {
     }
 
     /// Sets the names of the step at hand. A connection that the step names may be written with;
-    /// any other is for reading, since Git does not say whether it fetches or pushes.
-    pub(crate) fn name(&self, names: BTreeMap<String, ConnectionId>) {
-        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = names;
+    /// any other is for reading, since Git does not say whether it fetches or pushes. Returns the
+    /// names that were set before.
+    pub(crate) fn name(
+        &self,
+        names: BTreeMap<String, ConnectionId>,
+    ) -> BTreeMap<String, ConnectionId> {
+        let mut known = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut known, names)
     }
 
     pub(crate) fn connections(&self) -> &[Connection] {

@@ -2,10 +2,11 @@
 
 use std::sync::PoisonError;
 
+use keyferry_domain::operation::Access;
 use keyferry_pipeline::steps::AddGitTag;
 
 use super::delete_branch::check_commit;
-use super::{StepError, check_name, open_for_writing};
+use super::{StepError, check_name, open_source};
 use crate::git::Pushed;
 use crate::job::JobContext;
 
@@ -20,7 +21,7 @@ pub(super) async fn run(job: &JobContext, fields: &AddGitTag) -> Result<(), Step
         let checked_out = job.checked_out.lock().unwrap_or_else(PoisonError::into_inner);
         checked_out.iter().find(|one| one.id == source.id).map(|one| one.commit.clone())
     });
-    let bare = open_for_writing(job, source).await?;
+    let bare = open_source(job, source, Access::Write).await?;
     let wanted = match &commit {
         Some(commit) => {
             check_commit(commit)?;

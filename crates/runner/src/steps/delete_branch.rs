@@ -2,10 +2,11 @@
 
 use keyferry_api::repositories as wire;
 use keyferry_domain::connection::ConnectionId;
+use keyferry_domain::operation::Access;
 use keyferry_pipeline::plan::SourcePlan;
 use keyferry_pipeline::steps::DeleteBranch;
 
-use super::{StepError, abilities, check_name, forge, open_for_writing, repository_of};
+use super::{StepError, abilities, check_name, forge, open_source, repository_of};
 use crate::git::Pushed;
 use crate::job::JobContext;
 
@@ -91,7 +92,7 @@ async fn delete_by_git(
     branch: &str,
     expected: Option<&str>,
 ) -> Result<(), StepError> {
-    let bare = open_for_writing(job, source).await?;
+    let bare = open_source(job, source, Access::Write).await?;
     let reference = format!("refs/heads/{branch}");
     let found = bare.output(&["ls-remote", "--", "origin", &reference]).await?;
     let Some((tip, _)) = found.split_once('\t') else {

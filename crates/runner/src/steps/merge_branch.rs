@@ -4,13 +4,14 @@
 //! merge in memory (`git merge-tree --write-tree`, Git 2.38 or newer), and a push that is refused
 //! when the branch moved; then it starts again on the new tip. A conflict changes nothing.
 
+use std::collections::BTreeMap;
+
 use keyferry_api::repositories as wire;
+use keyferry_domain::operation::Access;
 use keyferry_pipeline::plan::SourcePlan;
 use keyferry_pipeline::steps::{MergeBranch, MergeStrategy};
 
-use super::{
-    StepError, abilities, check_name, delete_branch, forge, open_for_writing, repository_of,
-};
+use super::{StepError, abilities, check_name, delete_branch, forge, open_source, repository_of};
 use crate::git::{Bare, GitError, Pushed, last_line};
 use crate::job::JobContext;
 
@@ -41,7 +42,15 @@ pub(super) async fn run(job: &JobContext, fields: &MergeBranch) -> Result<(), St
         Some(id) => abilities(job, id).is_some_and(|one| one.can_merge),
         None => false,
     };
-    let merged = if by_server { merge_at_service(job, source, &merge).await? } else { None };
+    let merged = if by_server {
+        // The service makes the change: Git has only to look, and gets a lease for no more.
+        let names = job.desk.name(BTreeMap::new());
+        let merged = merge_at_service(job, source, &merge).await;
+        job.desk.name(names);
+        merged?
+    } else {
+        None
+    };
     let tip = match merged {
         Some(tip) => tip,
         None => merge_by_git(job, source, &merge).await?,
@@ -60,7 +69,7 @@ async fn merge_at_service(
     merge: &Merge<'_>,
 ) -> Result<Option<String>, StepError> {
     let Some((connection, repository)) = repository_of(job, source) else { return Ok(None) };
-    let bare = open_for_writing(job, source).await?;
+    let bare = open_source(job, source, Access::Read).await?;
     let client = forge::client(job);
     let mut was_lost = false;
     for calls in 1.. {
@@ -85,8 +94,16 @@ async fn merge_at_service(
         };
         let code = error.problem().map(|problem| problem.code.as_str());
         if code == Some("merge_conflict") {
-            // The service may not say where; Git does, and nothing is pushed.
-            try_merge(&bare, merge, false).await?;
+            // The service may not say where; Git does. Without it, it is a conflict all the same.
+            match find_conflict(&bare, merge).await {
+                Ok(Some(told)) => return Err(StepError::Failed(told)),
+                Ok(None) => {}
+                Err(StepError::Stopped) => return Err(StepError::Stopped),
+                Err(StepError::Failed(reason)) => {
+                    let line = format!("keyferry: the paths in conflict are not known: {reason}");
+                    job.log.line(&line).await;
+                }
+            }
         }
         let has_moved = code == Some("branch_moved");
         if calls >= forge::CALLS || !(has_moved || forge::can_repeat(&error)) {
@@ -140,9 +157,9 @@ async fn merge_by_git(
     source: &SourcePlan,
     merge: &Merge<'_>,
 ) -> Result<String, StepError> {
-    let bare = open_for_writing(job, source).await?;
+    let bare = open_source(job, source, Access::Write).await?;
     for _ in 0..TRIES {
-        match try_merge(&bare, merge, true).await? {
+        match try_merge(&bare, merge).await? {
             Tried::Merged { commit, tip } => {
                 job.log.line(&merged_line(merge, &commit)).await;
                 return Ok(tip);
@@ -215,7 +232,7 @@ async fn fetch_both(bare: &Bare<'_>, merge: &Merge<'_>) -> Result<(String, Strin
 }
 
 /// One try: fetch, merge in memory, push.
-async fn try_merge(bare: &Bare<'_>, merge: &Merge<'_>, push: bool) -> Result<Tried, StepError> {
+async fn try_merge(bare: &Bare<'_>, merge: &Merge<'_>) -> Result<Tried, StepError> {
     let (from, into) = fetch_both(bare, merge).await?;
     if is_ancestor(bare, &from, &into).await? {
         return Ok(Tried::Nothing { tip: from });
@@ -234,9 +251,6 @@ async fn try_merge(bare: &Bare<'_>, merge: &Merge<'_>, push: bool) -> Result<Tri
             commit_merge(bare, merge, &from, &into).await?
         }
     };
-    if !push {
-        return Ok(Tried::Merged { commit, tip: from });
-    }
     let lease = format!("--force-with-lease=refs/heads/{}:{into}", merge.into);
     let update = format!("{commit}:refs/heads/{}", merge.into);
     match bare.push(&[&lease, "--", "origin", &update]).await? {
@@ -255,12 +269,29 @@ async fn is_ancestor(bare: &Bare<'_>, older: &str, newer: &str) -> Result<bool, 
     }
 }
 
-async fn commit_merge(
+/// A merge in memory.
+enum Combined {
+    /// The tree that comes of it.
+    Tree(String),
+    /// Why nothing comes of it, for people.
+    Conflict(String),
+}
+
+/// Tells where the branches conflict, without changing anything; `None` when Git merges them.
+async fn find_conflict(bare: &Bare<'_>, merge: &Merge<'_>) -> Result<Option<String>, StepError> {
+    let (from, into) = fetch_both(bare, merge).await?;
+    Ok(match combine(bare, merge, &from, &into).await? {
+        Combined::Tree(_) => None,
+        Combined::Conflict(told) => Some(told),
+    })
+}
+
+async fn combine(
     bare: &Bare<'_>,
     merge: &Merge<'_>,
     from: &str,
     into: &str,
-) -> Result<String, StepError> {
+) -> Result<Combined, StepError> {
     let arguments =
         ["merge-tree", "--write-tree", "--name-only", "--no-messages", "-z", into, from];
     let ended = bare.run(&arguments).await?;
@@ -268,7 +299,7 @@ async fn commit_merge(
     let mut parts = stdout.split('\0').filter(|part| !part.is_empty());
     let tree = parts.next().unwrap_or_default().trim().to_owned();
     match ended.code {
-        0 => {}
+        0 => Ok(Combined::Tree(tree)),
         1 => {
             let mut paths: Vec<String> =
                 parts.map(|path| format!("`{}`", path.escape_debug())).collect();
@@ -276,13 +307,13 @@ async fn commit_merge(
             let count = paths.len();
             paths.truncate(LISTED_PATHS);
             let more = if count > LISTED_PATHS { ", …" } else { "" };
-            return Err(StepError::Failed(format!(
+            Ok(Combined::Conflict(format!(
                 "`{}` conflicts with `{}` in {count} {}: {}{more}; nothing was changed",
                 merge.from,
                 merge.into,
                 if count == 1 { "path" } else { "paths" },
                 paths.join(", ")
-            )));
+            )))
         }
         _ => {
             let text = String::from_utf8_lossy(&ended.stderr).into_owned();
@@ -292,9 +323,21 @@ async fn commit_merge(
                     last_line(&bare.output(&["version"]).await?)
                 )));
             }
-            return Err(bare.failed(&arguments, &ended).into());
+            Err(bare.failed(&arguments, &ended).into())
         }
     }
+}
+
+async fn commit_merge(
+    bare: &Bare<'_>,
+    merge: &Merge<'_>,
+    from: &str,
+    into: &str,
+) -> Result<String, StepError> {
+    let tree = match combine(bare, merge, from, into).await? {
+        Combined::Tree(tree) => tree,
+        Combined::Conflict(told) => return Err(StepError::Failed(told)),
+    };
     let message = merge
         .message
         .clone()

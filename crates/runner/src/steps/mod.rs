@@ -104,14 +104,15 @@ pub(crate) fn refused(refusal: &Refusal) -> String {
     }
 }
 
-/// Opens a source for writing and returns a bare repository for it.
-async fn open_for_writing<'a>(
+/// Opens a source and returns a bare repository for it.
+async fn open_source<'a>(
     job: &'a JobContext,
     source: &SourcePlan,
+    access: Access,
 ) -> Result<Bare<'a>, StepError> {
     if let Some(connection) = &source.connection {
-        let mut access = job.access.lock().await;
-        access.open(&job.workspace, &job.desk, connection, &source.endpoint, Access::Write).await?;
+        let mut keys = job.access.lock().await;
+        keys.open(&job.workspace, &job.desk, connection, &source.endpoint, access).await?;
     }
     Ok(Bare::create(job, &source.endpoint).await?)
 }

@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use keyferry_api::repositories::{BranchMerged, DeleteBranch, MergeBranch, MergeStrategy};
 use keyferry_api::runner::FinishJob;
+use keyferry_domain::operation::{Access, Operation};
 use keyferry_domain::run::JobState;
 use keyferry_testkit::peers::git_http::{self, GitHttp};
 use keyferry_testkit::require;
@@ -117,6 +118,36 @@ async fn a_conflict_at_the_service_lists_its_paths_and_is_not_tried_again() {
         "{reason}"
     );
     assert_eq!(calls.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_is_told_also_where_its_paths_cannot_be_found() {
+    let Some(forge) = Forge::start().await else { return };
+    let reference = forge.reference("feature/login");
+    forge.server.on_merge(move |_| {
+        // Gone before anybody can look.
+        let _ = std::fs::remove_file(&reference);
+        problem(StatusCode::CONFLICT, "merge_conflict", "the branches conflict")
+    });
+    let (finished, log) = forge.run("MergeBranch", "{from: feature/login, into: main}").await;
+    assert_eq!(finished.state, JobState::Failed, "{log}");
+    let reason = finished.reason.unwrap();
+    assert!(reason.contains("the branches conflict (merge_conflict"), "{reason}");
+    assert!(log.contains("the paths in conflict are not known: there is no branch"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merge_by_the_service_reads_and_never_writes_with_git() {
+    let Some(forge) = Forge::start().await else { return };
+    forge.server.on_merge(|_| merged(Some("the-new-commit")));
+    let (finished, log) = forge.run("MergeBranch", "{from: feature/login, into: main}").await;
+    assert_succeeded(&finished, &log);
+    forge.server.seen("01", |seen| {
+        let reads =
+            Operation::Git { repository: Some("team/app".parse().unwrap()), access: Access::Read };
+        assert!(!seen.leases.is_empty());
+        assert!(seen.leases.iter().all(|lease| *lease == reads), "{:?}", seen.leases);
+    });
 }
 
 #[tokio::test(flavor = "multi_thread")]
