@@ -61,7 +61,7 @@ impl Printer {
 
     /// Starts a list that comes in pieces; see [`Listing`].
     pub const fn listing<'a>(&self, header: &'a [&'a str]) -> Listing<'a> {
-        Listing { printer: *self, header, count: 0 }
+        Listing { printer: *self, header, count: 0, widths: Vec::new() }
     }
 
     /// Prints one thing: its fields below each other, or a JSON object. Empty fields are left out.
@@ -157,10 +157,12 @@ pub struct Listing<'a> {
     printer: Printer,
     header: &'a [&'a str],
     count: usize,
+    /// The widest cell of each column so far, in characters.
+    widths: Vec<usize>,
 }
 
 impl Listing<'_> {
-    /// Prints more entries. In a table each piece has the widths that its own entries need.
+    /// Prints more entries. In a table no column gets narrower than it was in the pieces before.
     pub fn add<T: Serialize>(&mut self, items: &[T], row: impl Fn(&T) -> Vec<String>) -> Result {
         if items.is_empty() {
             return Ok(());
@@ -175,8 +177,26 @@ impl Listing<'_> {
             text.replace_range(.."[".len(), start);
             return self.printer.raw(&text);
         }
+        let mut rows: Vec<Vec<String>> = items.iter().map(row).collect();
+        self.widen(&rows);
+        for row in &mut rows {
+            for (cell, width) in row.iter_mut().zip(&self.widths) {
+                *cell = format!("{cell:width$}");
+            }
+        }
         let header = is_first.then_some(self.header);
-        self.printer.data(&table(header, items.iter().map(row)))
+        self.printer.data(&table(header, rows.into_iter()))
+    }
+
+    fn widen(&mut self, rows: &[Vec<String>]) {
+        if self.widths.is_empty() {
+            self.widths = self.header.iter().map(|name| name.chars().count()).collect();
+        }
+        for row in rows {
+            for (width, cell) in self.widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.chars().count());
+            }
+        }
     }
 
     /// Ends the list; returns how many entries there were.

@@ -127,12 +127,20 @@ fn a_list_is_read_to_its_end_as_table_and_as_json() {
     let answers = [
         (list.as_str(), 200, page(Some("2"))),
         (list.as_str(), 200, page(None)),
+        (list.as_str(), 200, page(Some("2"))),
+        (list.as_str(), 200, page(None)),
         (list.as_str(), 200, json!({ "items": [] })),
     ];
     let server = StandIn::start(&answers);
     let outcome = World::signed_in(&server).run(&["connection", "list"]);
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
     insta::assert_snapshot!("connection_list", outcome.stdout);
+    // The pages together are one array.
+    let outcome = World::signed_in(&server).run(&["connection", "list", "--output", "json"]);
+    let all: Vec<serde_json::Value> = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(all.len(), 2);
+    assert!(outcome.stdout.starts_with("[\n  {\n") && outcome.stdout.ends_with("\n  }\n]\n"));
+    assert!(outcome.stdout.contains("\n  },\n  {\n"), "{}", outcome.stdout);
     let outcome = World::signed_in(&server).run(&["connection", "list"]);
     assert_eq!(outcome.stdout, "");
     assert!(outcome.stderr.starts_with("no connections;"));
