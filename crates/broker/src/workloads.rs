@@ -155,11 +155,12 @@ impl Broker {
             return Ok(());
         }
         let ended = end_leases_of(&mut change, &expired, now).await?;
-        let events = expired.iter().map(|workload| {
+        let mut events = Vec::with_capacity(expired.len());
+        for workload in &expired {
             let target = Target::new("workload", &workload.id);
             let event = Event::done("workload.end", target).with("reason", "expired");
-            (Some(&workload.organization_id), event)
-        });
+            events.push((Some(&workload.organization_id), event));
+        }
         self.commit_ends(change, actor, events, &ended).await
     }
 }

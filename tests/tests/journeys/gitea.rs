@@ -191,7 +191,7 @@ fn a_conflict_lists_its_paths_at_a_forge_with_a_private_authority() -> Result<()
         return Ok(());
     }
     let authority = Authority::new()?;
-    let options = Options { sub_path: "/forge", authority: Some(&authority) };
+    let options = Options { sub_path: "/forge", authority: Some(&authority), ..Options::default() };
     let scene = Scene::start_with(&options)?;
     let (forge, owner) = (&scene.forge, &scene.world.owner);
     scene.connect(owner)?;

@@ -169,7 +169,7 @@ async fn people_and_their_places() {
         })
         .await;
         let system = broker.system_actor();
-        whole(url, "start the runner inside", async || broker.embedded_runner_token(&system).await)
+        whole(url, "start the runner inside", async || broker.start_embedded_runner(&system).await)
             .await;
     })
     .await;

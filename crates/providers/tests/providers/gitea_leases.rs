@@ -325,7 +325,7 @@ async fn a_forge_below_a_path_with_a_private_authority_is_reached() {
         return;
     }
     let authority = Authority::new().unwrap();
-    let options = Options { sub_path: "/forge", authority: Some(&authority) };
+    let options = Options { sub_path: "/forge", authority: Some(&authority), ..Options::default() };
     let gitea = Gitea::start_with(&options).unwrap();
     let alice = gitea.create_user("alice", "first password 1").unwrap();
     let app = gitea.create_repository(&alice, "app").unwrap();
