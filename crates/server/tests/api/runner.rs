@@ -148,19 +148,26 @@ async fn a_cancel_reaches_the_job_by_its_heartbeat() {
 
 #[tokio::test]
 async fn a_job_whose_runner_is_lost_fails_and_its_token_is_dead() {
-    let server = TestServer::start().await;
-    let machine = runner(&server).await;
-    let made = pipeline(&server, &server.owner, "Build", PLAIN).await;
-    let run = start(&server, &server.owner, &made).await;
-    let claimed = claim(&server, &machine).await;
-    let token = claimed["job_token"].as_str().unwrap();
-    server.advance(31);
-    server.broker.sweep_runs(&server.broker.system_actor()).await.unwrap();
-    let over =
-        server.get(&server.owner, &format!("/runs/{}", run["id"].as_str().unwrap())).await.ok();
-    assert_eq!(over["state"], "failed");
-    assert!(over["reason"].as_str().unwrap().contains("runner was lost"));
-    for (what, body) in calls() {
-        report(&server, token, what, body).await.refused(401, "unauthenticated");
+    // Never heard of, it has not begun and waits again; the token of that claim is dead all the same.
+    for (is_heard, state) in [(true, "failed"), (false, "queued")] {
+        let server = TestServer::start().await;
+        let machine = runner(&server).await;
+        let made = pipeline(&server, &server.owner, "Build", PLAIN).await;
+        let run = start(&server, &server.owner, &made).await;
+        let claimed = claim(&server, &machine).await;
+        let token = claimed["job_token"].as_str().unwrap();
+        if is_heard {
+            report(&server, token, "job/heartbeat", json!({})).await.ok();
+        }
+        server.advance(31);
+        server.broker.sweep_runs(&server.broker.system_actor()).await.unwrap();
+        let path = format!("/runs/{}", run["id"].as_str().unwrap());
+        let now = server.get(&server.owner, &path).await.ok();
+        assert_eq!(now["state"], state);
+        let reason = now["reason"].as_str().unwrap_or_default();
+        assert_eq!(reason.contains("runner was lost"), is_heard, "{reason}");
+        for (what, body) in calls() {
+            report(&server, token, what, body).await.refused(401, "unauthenticated");
+        }
     }
 }
