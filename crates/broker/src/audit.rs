@@ -19,6 +19,9 @@ use crate::failure::store_failed;
 
 pub use keyferry_store::audit::AuditFilter;
 
+/// An event, and the organization in whose record it is; the server's own without one.
+pub(crate) type Told<'o> = (Option<&'o OrganizationId>, Event);
+
 /// What is to be written down about one use case.
 #[derive(Debug)]
 pub(crate) struct Event {
@@ -122,16 +125,16 @@ impl Broker {
         organization: Option<&OrganizationId>,
         event: Event,
     ) -> Result<()> {
-        self.commit_all(change, actor, [(organization, event)]).await
+        self.commit_all(change, actor, vec![(organization, event)]).await
     }
 
     /// Like [`Self::commit`], for a change that several events tell of, each in the record of its
     /// organization; or none, where a job moves on and the event of its run has told of that.
-    pub(crate) async fn commit_all<'o>(
+    pub(crate) async fn commit_all(
         &self,
         change: Change,
         actor: &Actor,
-        events: impl IntoIterator<Item = (Option<&'o OrganizationId>, Event)>,
+        events: Vec<Told<'_>>,
     ) -> Result<()> {
         let events: Vec<AuditEvent> = events
             .into_iter()

@@ -204,7 +204,7 @@ impl Broker {
                 let event = Event::done("credential.wipe", target).with("number", version.number);
                 (Some(&version.organization_id), event)
             });
-            self.commit_all(change, actor, events).await?;
+            self.commit_all(change, actor, events.collect()).await?;
             if wiped.len() < BATCH as usize {
                 return Ok(());
             }

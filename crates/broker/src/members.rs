@@ -200,7 +200,7 @@ impl Broker {
         let event = Event::done("member.delete", Target::new("member", user))
             .with("role", member.role)
             .with("workloads_ended", ended.len());
-        self.commit_ends(change, actor, [(Some(organization), event)], &ended).await
+        self.commit_ends(change, actor, vec![(Some(organization), event)], &ended).await
     }
 
     async fn find_member(

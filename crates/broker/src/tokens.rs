@@ -162,7 +162,7 @@ impl Broker {
         let ended = end_leases_of(&mut change, &ended, now).await?;
         let event = Event::done("token.revoke", Target::new("token", id))
             .with("workloads_ended", ended.len());
-        self.commit_ends(change, actor, [(Some(organization), event)], &ended).await
+        self.commit_ends(change, actor, vec![(Some(organization), event)], &ended).await
     }
 }
 

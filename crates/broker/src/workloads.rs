@@ -142,7 +142,7 @@ impl Broker {
         let of = LeasesOf::Holder(id.to_string());
         let ended = EndedLeases::within(&mut change, organization, of, now).await?;
         let event = Event::done("workload.end", Target::new("workload", id));
-        self.commit_ends(change, actor, [(Some(organization), event)], &[ended]).await
+        self.commit_ends(change, actor, vec![(Some(organization), event)], &[ended]).await
     }
 
     /// Ends the workloads whose time is up; called by the server's loop.

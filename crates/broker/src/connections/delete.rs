@@ -64,7 +64,7 @@ impl Broker {
         if goes_along {
             event = event.with("credential", &credential.id);
         }
-        self.commit_ends(change, actor, [(Some(organization), event)], &[ended]).await
+        self.commit_ends(change, actor, vec![(Some(organization), event)], &[ended]).await
     }
 
     /// Lists the pipelines that name a connection, by name, each once.

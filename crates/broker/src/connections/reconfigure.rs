@@ -120,7 +120,7 @@ impl Broker {
             None
         };
         let event = describe(&mut change, &connection, &next, moves, overlap_until).await?;
-        let events = [(Some(organization), event)];
+        let events = vec![(Some(organization), event)];
         self.commit_ends(change, actor, events, ended.as_slice()).await?;
         self.leases.forget_connection(id);
         let used_by = self.pipelines_using(organization, id).await?;

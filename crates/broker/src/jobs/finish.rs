@@ -133,7 +133,7 @@ impl Broker {
             event = event.with("isolation", isolation);
         }
         let events = refusal.into_iter().chain([event]).map(|event| (Some(organization), event));
-        self.commit_ends(change, actor, events, &[ended]).await?;
+        self.commit_ends(change, actor, events.collect(), &[ended]).await?;
         self.reports.forget(&job.id).await;
         self.jobs.ring_logs();
         self.advance_run(actor, organization, &job.run_id).await?;

@@ -17,7 +17,7 @@ use keyferry_store::{Change, On, StoreError, connections, leases};
 
 use super::view::no_lease;
 use crate::Broker;
-use crate::audit::Event;
+use crate::audit::{Event, Told};
 use crate::failure::store_failed;
 
 /// Whose leases end.
@@ -138,11 +138,13 @@ impl Broker {
         &self,
         change: Change,
         actor: &Actor,
-        events: impl IntoIterator<Item = (Option<&'o OrganizationId>, Event)>,
+        mut events: Vec<Told<'o>>,
         ended: &'o [EndedLeases],
     ) -> Result<()> {
-        let ends = ended.iter().flat_map(|ended| ends(&ended.leases, ended.of.reason()));
-        let outcome = self.commit_all(change, actor, events.into_iter().chain(ends)).await;
+        for ended in ended {
+            events.extend(ends(&ended.leases, ended.of.reason()));
+        }
+        let outcome = self.commit_all(change, actor, events).await;
         for EndedLeases { of, .. } in ended {
             // Also after an error: it may be durable all the same.
             match of {
@@ -169,7 +171,7 @@ impl Broker {
         let mut change = self.store.begin().await.map_err(store_failed)?;
         let late = EndedLeases::within(&mut change, organization, of.clone(), now).await?;
         if !late.leases.is_empty() {
-            self.commit_all(change, actor, ends(&late.leases, of.reason())).await?;
+            self.commit_all(change, actor, ends(&late.leases, of.reason()).collect()).await?;
             self.ring_for(&late.leases);
         }
         Ok(())
@@ -229,10 +231,7 @@ pub(super) async fn save_lease(on: impl Into<On<'_>>, record: &LeaseRecord) -> R
 }
 
 /// The events of leases that a change has ended, each in the record of its organization.
-pub(super) fn ends(
-    records: &[LeaseRecord],
-    reason: EndReason,
-) -> impl Iterator<Item = (Option<&OrganizationId>, Event)> {
+pub(super) fn ends(records: &[LeaseRecord], reason: EndReason) -> impl Iterator<Item = Told<'_>> {
     records
         .iter()
         .map(move |record| (Some(&record.lease.organization), ended(&record.lease.id, reason)))

@@ -130,7 +130,7 @@ impl Broker {
         }
         let events = ends(&expired, EndReason::Expired);
         let events = events.chain(ends(&abandoned, EndReason::MintFailed));
-        self.commit_all(change, actor, events).await?;
+        self.commit_all(change, actor, events.collect()).await?;
         for record in &expired {
             self.leases.forget_holder(record.lease.holder.id());
         }

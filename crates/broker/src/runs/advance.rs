@@ -169,7 +169,7 @@ impl Broker {
                 .map_err(store_failed)?;
         }
         let events = refusal.into_iter().map(|event| (Some(&job.organization_id), event));
-        self.commit_all(change, actor, events).await?;
+        self.commit_all(change, actor, events.collect()).await?;
         Ok(true)
     }
 
@@ -215,7 +215,7 @@ impl Broker {
             .is_over()
             .then(|| Event::done("run.finish", Target::new("run", &run.id)).with("state", state));
         let events = event.into_iter().map(|event| (Some(&run.organization_id), event));
-        self.commit_all(change, actor, events).await?;
+        self.commit_all(change, actor, events.collect()).await?;
         self.jobs.ring_logs();
         Ok(true)
     }
