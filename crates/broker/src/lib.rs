@@ -16,6 +16,7 @@ pub mod connections;
 pub mod credentials;
 mod failure;
 pub mod groups;
+pub mod idempotency_keys;
 pub mod jobs;
 pub mod leases;
 pub mod members;

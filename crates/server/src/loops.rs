@@ -59,7 +59,7 @@ async fn take_back_leases(broker: Arc<Broker>, shutdown: CancellationToken) {
     }
 }
 
-/// Finds what else is due: workloads, runs whose runner was lost, versions to wipe.
+/// Finds what else is due: workloads, runs whose runner was lost, versions to wipe, old keys.
 async fn sweep(broker: Arc<Broker>, shutdown: CancellationToken) {
     loop {
         let actor = broker.system_actor();
@@ -67,6 +67,7 @@ async fn sweep(broker: Arc<Broker>, shutdown: CancellationToken) {
             ("workloads", broker.sweep_workloads(&actor).await),
             ("runs", broker.sweep_runs(&actor).await),
             ("credentials", broker.sweep_credentials(&actor).await),
+            ("idempotency keys", broker.sweep_idempotency_keys(&actor).await),
         ] {
             if let Err(error) = outcome {
                 tracing::error!(?error, "sweep {what}");

@@ -378,15 +378,16 @@ CREATE INDEX leases_pending ON leases (issued_at) WHERE state = 'pending';
 CREATE INDEX leases_due ON leases (due_at) WHERE state = 'ending';
 
 CREATE TABLE idempotency_keys (
-    organization_id TEXT NOT NULL,
     actor_id TEXT NOT NULL,
     key TEXT NOT NULL,
-    request_hash TEXT NOT NULL,
-    status BIGINT,
+    request_id TEXT NOT NULL,
+    request_mark TEXT NOT NULL,
+    made TEXT,
     response TEXT,
     created_at BIGINT NOT NULL,
+    done_at BIGINT,
     expires_at BIGINT NOT NULL,
-    PRIMARY KEY (organization_id, actor_id, key)
+    PRIMARY KEY (actor_id, key)
 );
 CREATE INDEX idempotency_keys_by_expiry ON idempotency_keys (expires_at);
 

@@ -1,10 +1,11 @@
 //! Idempotency keys: the answer to a create that a client may send twice.
 //!
-//! An answer with a secret in it must not be stored here; the caller leaves `complete` out then,
-//! and a second try is told that the first one is under way or done.
+//! An answer with a secret in it must not be stored here; what was made is named instead. Whether
+//! two requests are the same is not decided here: of a request there is only a mark, which `vault`
+//! makes and compares.
 
 use keyferry_domain::Timestamp;
-use keyferry_domain::id::OrganizationId;
+use keyferry_domain::id::RequestId;
 
 use crate::database::On;
 use crate::error::{Result, StoreError};
@@ -14,100 +15,69 @@ use crate::row::params;
 record! {
     /// What is known of one key.
     pub struct IdempotencyKeyRecord in "idempotency_keys" as "idempotency key" {
-        /// The organization.
-        key organization_id: OrganizationId,
-        /// Who sent it: an actor's id.
+        /// Who sent it: the id of a person, or of the API token that one used.
         key actor_id: String,
         /// The key that the client chose.
         key key: String,
-        /// The hash of the request that came with it.
-        fix request_hash: String,
-        /// The status of the answer; absent until there is one.
-        fix status: Option<i64>,
-        /// The answer.
+        /// The request that came with it first.
+        fix request_id: RequestId,
+        /// The mark of that request.
+        fix request_mark: String,
+        /// The id of what was made, when the answer holds a secret.
+        fix made: Option<String>,
+        /// The answer, when it holds no secret.
         fix response: Option<String>,
         /// When the request came.
         fix created_at: Timestamp,
+        /// When it was answered.
+        fix done_at: Option<Timestamp>,
         /// When the key is forgotten.
         fix expires_at: Timestamp,
     }
 }
 
-/// What becomes of a request with a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reservation {
-    /// It is the first one: do it, then [`complete`] or [`release`].
-    New,
-    /// The first one is not done yet.
-    InProgress,
-    /// It was done; this is the answer.
-    Done {
-        /// The answer's status.
-        status: i64,
-        /// The answer.
-        response: String,
-    },
-    /// The key came with another request before.
-    Mismatch,
-}
-
-/// Reserves a key for a request. A key whose time is up counts as new.
-pub async fn reserve(on: impl Into<On<'_>>, record: &IdempotencyKeyRecord) -> Result<Reservation> {
-    let mut on = on.into().together().await?;
-    let sql = "DELETE FROM idempotency_keys WHERE organization_id = $1 AND actor_id = $2 \
-               AND key = $3 AND expires_at <= $4";
-    let params = params![record.organization_id, record.actor_id, record.key, record.created_at];
-    on.execute(sql.to_owned(), params).await?;
-    let reservation = match on.insert(record).await {
-        Ok(()) => Reservation::New,
-        Err(StoreError::AlreadyExists { .. }) => {
-            let before: Option<IdempotencyKeyRecord> = on
-                .select_one(
-                    "WHERE organization_id = $1 AND actor_id = $2 AND key = $3",
-                    params![record.organization_id, record.actor_id, record.key],
-                )
-                .await?;
-            match before {
-                Some(before) if before.request_hash != record.request_hash => Reservation::Mismatch,
-                Some(IdempotencyKeyRecord {
-                    status: Some(status),
-                    response: Some(response),
-                    ..
-                }) => Reservation::Done { status, response },
-                _ => Reservation::InProgress,
-            }
-        }
-        Err(error) => return Err(error),
-    };
-    on.finish().await?;
-    Ok(reservation)
-}
-
-/// Keeps the answer to the request that reserved the key.
-pub async fn complete(
+/// Reserves a key for a request; returns what is known of the key when an earlier request has it.
+/// A key whose time is up counts as new.
+pub async fn reserve(
     on: impl Into<On<'_>>,
     record: &IdempotencyKeyRecord,
-    status: i64,
-    response: &str,
-) -> Result<()> {
-    let sql = "UPDATE idempotency_keys SET status = $5, response = $6 WHERE organization_id = $1 \
-               AND actor_id = $2 AND key = $3 AND request_hash = $4 AND status IS NULL";
-    let params = params![
-        record.organization_id,
-        record.actor_id,
-        record.key,
-        record.request_hash,
-        status,
-        response
-    ];
+) -> Result<Option<IdempotencyKeyRecord>> {
+    let mut on = on.into().together().await?;
+    let sql = "DELETE FROM idempotency_keys WHERE actor_id = $1 AND key = $2 AND expires_at <= $3";
+    let params = params![record.actor_id, record.key, record.created_at];
+    on.execute(sql.to_owned(), params).await?;
+    let earlier = loop {
+        match on.insert(record).await {
+            Ok(()) => break None,
+            Err(StoreError::AlreadyExists { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let earlier = on
+            .select_one("WHERE actor_id = $1 AND key = $2", params![record.actor_id, record.key])
+            .await?;
+        // Absent when it was released between the two statements; the key is free then.
+        if earlier.is_some() {
+            break earlier;
+        }
+    };
+    on.finish().await?;
+    Ok(earlier)
+}
+
+/// Keeps what became of the request that reserved the key: `made`, `response` and `done_at`.
+pub async fn complete(on: impl Into<On<'_>>, record: &IdempotencyKeyRecord) -> Result<()> {
+    let sql = "UPDATE idempotency_keys SET made = $4, response = $5, done_at = $6 \
+               WHERE actor_id = $1 AND key = $2 AND request_id = $3 AND done_at IS NULL";
+    let IdempotencyKeyRecord { actor_id, key, request_id, made, response, done_at, .. } = record;
+    let params = params![actor_id, key, request_id, made, response, done_at];
     on.into().execute(sql.to_owned(), params).await.map(drop)
 }
 
 /// Gives the key back after a failure, so that the client can try again with it.
 pub async fn release(on: impl Into<On<'_>>, record: &IdempotencyKeyRecord) -> Result<()> {
-    let sql = "DELETE FROM idempotency_keys WHERE organization_id = $1 AND actor_id = $2 \
-               AND key = $3 AND request_hash = $4 AND status IS NULL";
-    let params = params![record.organization_id, record.actor_id, record.key, record.request_hash];
+    let sql = "DELETE FROM idempotency_keys WHERE actor_id = $1 AND key = $2 \
+               AND request_id = $3 AND done_at IS NULL";
+    let params = params![record.actor_id, record.key, record.request_id];
     on.into().execute(sql.to_owned(), params).await.map(drop)
 }
 

@@ -10,6 +10,7 @@ pub mod digest;
 mod key_file;
 pub mod password;
 mod random;
+mod request_mark;
 pub mod root_key;
 pub mod root_keys;
 pub mod sealed;

@@ -7,6 +7,7 @@ use keyferry_domain::secret::SecretBytes;
 
 use crate::aead;
 use crate::credential_secrets::{self, CredentialSecrets};
+use crate::request_mark::MarkKey;
 use crate::root_key::DataKey;
 use crate::root_keys::RootKeys;
 use crate::sealed::{OpenError, SealContext, SealError, Sealed, is_name, purpose};
@@ -18,17 +19,22 @@ pub const MAX_VALUE_BYTES: usize = 16 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Vault {
     root_keys: RootKeys,
+    mark_key: MarkKey,
 }
 
 impl Vault {
     /// Makes a vault.
     pub const fn new(root_keys: RootKeys) -> Self {
-        Self { root_keys }
+        Self { root_keys, mark_key: MarkKey::new() }
     }
 
     /// Returns the root keys.
     pub const fn root_keys(&self) -> &RootKeys {
         &self.root_keys
+    }
+
+    pub(crate) const fn mark_key(&self) -> &MarkKey {
+        &self.mark_key
     }
 
     /// Seals bytes for one context.

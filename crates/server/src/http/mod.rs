@@ -15,6 +15,7 @@ mod connections;
 mod credentials;
 mod groups;
 mod health;
+mod idempotency;
 mod lasting;
 mod leases;
 mod members;
@@ -150,11 +151,12 @@ fn operations() -> OpenApiRouter<AppState> {
 
 /// Builds the whole HTTP service.
 pub fn router(state: AppState) -> Router {
-    let (api, document) = OpenApiRouter::with_openapi(openapi::base())
-        .nest("/api/v1", operations())
-        .split_for_parts();
+    let (api, document) = openapi::describe(operations());
+    let creates = idempotency::Creates::find(&document);
+    let once = from_fn_with_state((state.clone(), Arc::new(creates)), idempotency::once);
     let document = Arc::new(document);
-    api.route("/api/openapi.json", get(async move || openapi::serve(&document)))
+    api.layer(once)
+        .route("/api/openapi.json", get(async move || openapi::serve(&document)))
         .route("/", get(signpost::root))
         .route("/setup", get(signpost::setup))
         .route("/health/live", get(health::live))

@@ -1,11 +1,14 @@
 //! The description of the API (OpenAPI 3.1), made of the same macros that make the routes.
 
-use axum::Json;
+use axum::{Json, Router};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Components, Info, License, OpenApi, OpenApiBuilder};
+use utoipa_axum::router::OpenApiRouter;
+
+use super::{AppState, idempotency};
 
 /// Returns the document without its paths.
-pub fn base() -> OpenApi {
+fn base() -> OpenApi {
     let info = Info::builder()
         .title("Keyferry")
         .version(env!("CARGO_PKG_VERSION"))
@@ -21,12 +24,17 @@ pub fn base() -> OpenApi {
     OpenApiBuilder::new().info(info).components(Some(components)).build()
 }
 
+/// Returns the routes of these operations, and the document that describes them.
+pub(super) fn describe(operations: OpenApiRouter<AppState>) -> (Router<AppState>, OpenApi) {
+    let (router, mut document) =
+        OpenApiRouter::with_openapi(base()).nest("/api/v1", operations).split_for_parts();
+    idempotency::describe(&mut document);
+    (router, document)
+}
+
 /// Returns the whole document as it is served and checked in.
 pub fn document() -> OpenApi {
-    let (_, document) = utoipa_axum::router::OpenApiRouter::with_openapi(base())
-        .nest("/api/v1", super::operations())
-        .split_for_parts();
-    document
+    describe(super::operations()).1
 }
 
 /// Serves the document.

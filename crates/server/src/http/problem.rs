@@ -60,6 +60,14 @@ impl Failure {
         Self { error, request, status: Some(StatusCode::PAYLOAD_TOO_LARGE) }
     }
 
+    /// The idempotency key came with another request before.
+    pub fn reused_key(request: RequestId) -> Self {
+        let message = "this idempotency key came with another request before";
+        let error = Error::invalid("idempotency_key_reused", message)
+            .hint("choose a new random key for each request, and repeat only the same request");
+        Self { error, request, status: Some(StatusCode::UNPROCESSABLE_ENTITY) }
+    }
+
     /// The body is not declared as JSON.
     pub fn not_json(request: RequestId) -> Self {
         let error = Error::invalid("not_json", "the body is not declared as JSON")

@@ -16,6 +16,7 @@ mod fixture;
 mod gitea;
 mod groups;
 mod guides;
+mod idempotency;
 mod leases;
 mod members;
 mod organizations;

@@ -1,55 +1,85 @@
 //! Idempotency keys.
 
-use keyferry_store::idempotency_keys::{self, IdempotencyKeyRecord, Reservation};
+use keyferry_store::idempotency_keys::{self, IdempotencyKeyRecord};
 
 use crate::world::{World, each};
 
 fn record(world: &World) -> IdempotencyKeyRecord {
     IdempotencyKeyRecord {
-        organization_id: world.organization_id(),
-        actor_id: world.user_id().to_string(),
+        actor_id: "user_a".to_owned(),
         key: "k-1".to_owned(),
-        request_hash: "request".to_owned(),
-        status: None,
+        request_id: world.request_id(),
+        request_mark: "mark".to_owned(),
+        made: None,
         response: None,
         created_at: world.now(),
+        done_at: None,
         expires_at: world.after(60),
     }
 }
 
 #[tokio::test]
-async fn a_request_that_comes_twice_is_done_once_and_answered_alike() {
+async fn of_requests_that_race_with_one_key_exactly_one_has_it() {
     each(async |world| {
-        let record = record(world);
-        let (a, b) = tokio::join!(
-            idempotency_keys::reserve(&world.store, &record),
-            idempotency_keys::reserve(&world.store, &record)
-        );
-        let mut both = [a.unwrap(), b.unwrap()];
-        both.sort_by_key(|reservation| *reservation != Reservation::New);
-        assert_eq!(both, [Reservation::New, Reservation::InProgress]);
-        idempotency_keys::complete(&world.store, &record, 201, "{}").await.unwrap();
-        idempotency_keys::release(&world.store, &record).await.unwrap();
-        let again = idempotency_keys::reserve(&world.store, &record).await.unwrap();
-        assert_eq!(again, Reservation::Done { status: 201, response: "{}".to_owned() });
+        let records: Vec<IdempotencyKeyRecord> = (0..8).map(|_| record(world)).collect();
+        let mut tries = tokio::task::JoinSet::new();
+        for record in records {
+            let store = world.store.clone();
+            tries.spawn(async move {
+                let earlier = idempotency_keys::reserve(&store, &record).await.unwrap();
+                (record, earlier)
+            });
+        }
+        let tries = tries.join_all().await;
+        let firsts: Vec<_> = tries.iter().filter(|(_, earlier)| earlier.is_none()).collect();
+        assert_eq!(firsts.len(), 1);
+        for (_, earlier) in &tries {
+            assert!(earlier.as_ref().is_none_or(|earlier| *earlier == firsts[0].0));
+        }
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_key_with_another_request_is_refused() {
+async fn the_answer_is_kept_once_and_only_for_the_request_that_has_the_key() {
     each(async |world| {
-        let record = record(world);
-        idempotency_keys::reserve(&world.store, &record).await.unwrap();
-        let other = IdempotencyKeyRecord { request_hash: "other".to_owned(), ..record.clone() };
-        let refused = idempotency_keys::reserve(&world.store, &other).await.unwrap();
-        assert_eq!(refused, Reservation::Mismatch);
-        let someone = IdempotencyKeyRecord { actor_id: "user_other".to_owned(), ..other.clone() };
-        let new = idempotency_keys::reserve(&world.store, &someone).await.unwrap();
-        assert_eq!(new, Reservation::New);
-        let elsewhere = IdempotencyKeyRecord { organization_id: world.organization_id(), ..other };
-        let new = idempotency_keys::reserve(&world.store, &elsewhere).await.unwrap();
-        assert_eq!(new, Reservation::New);
+        let first = record(world);
+        let store = &world.store;
+        assert_eq!(idempotency_keys::reserve(store, &first).await.unwrap(), None);
+        let second = IdempotencyKeyRecord { request_id: world.request_id(), ..first.clone() };
+        let done = |record: &IdempotencyKeyRecord, response: &str| IdempotencyKeyRecord {
+            response: Some(response.to_owned()),
+            done_at: Some(world.after(1)),
+            ..record.clone()
+        };
+        idempotency_keys::complete(store, &done(&second, "other")).await.unwrap();
+        idempotency_keys::release(store, &second).await.unwrap();
+        let earlier = idempotency_keys::reserve(store, &second).await.unwrap();
+        assert_eq!(earlier, Some(first.clone()), "a request that has not the key changes nothing");
+
+        let kept = done(&first, "{}");
+        idempotency_keys::complete(store, &kept).await.unwrap();
+        idempotency_keys::complete(store, &done(&first, "other")).await.unwrap();
+        idempotency_keys::release(store, &first).await.unwrap();
+        assert_eq!(idempotency_keys::reserve(store, &second).await.unwrap(), Some(kept));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_keys_of_two_callers_are_not_each_others() {
+    each(async |world| {
+        let first = record(world);
+        idempotency_keys::reserve(&world.store, &first).await.unwrap();
+        for (actor, key) in [("user_b", "k-1"), ("user_a", "k-2"), ("user_a", "K-1")] {
+            let other = IdempotencyKeyRecord {
+                actor_id: actor.to_owned(),
+                key: key.to_owned(),
+                ..record(world)
+            };
+            let earlier = idempotency_keys::reserve(&world.store, &other).await.unwrap();
+            assert_eq!(earlier, None, "{actor} {key}");
+        }
     })
     .await;
 }
@@ -60,15 +90,13 @@ async fn a_released_or_expired_key_can_be_used_again() {
         let record = record(world);
         idempotency_keys::reserve(&world.store, &record).await.unwrap();
         idempotency_keys::release(&world.store, &record).await.unwrap();
-        let new = idempotency_keys::reserve(&world.store, &record).await.unwrap();
-        assert_eq!(new, Reservation::New);
+        assert_eq!(idempotency_keys::reserve(&world.store, &record).await.unwrap(), None);
         let later = IdempotencyKeyRecord {
             created_at: world.after(60),
             expires_at: world.after(120),
             ..record.clone()
         };
-        let new = idempotency_keys::reserve(&world.store, &later).await.unwrap();
-        assert_eq!(new, Reservation::New);
+        assert_eq!(idempotency_keys::reserve(&world.store, &later).await.unwrap(), None);
         let gone = idempotency_keys::delete_expired(&world.store, world.after(119)).await;
         assert_eq!(gone.unwrap(), 0);
         let gone = idempotency_keys::delete_expired(&world.store, world.after(120)).await;
