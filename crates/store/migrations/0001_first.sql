@@ -406,12 +406,12 @@ CREATE TABLE audit_events (
     event TEXT NOT NULL,
     previous_hash TEXT NOT NULL,
     hash TEXT NOT NULL,
-    PRIMARY KEY (chain, sequence),
-    UNIQUE (organization_id, id)
+    PRIMARY KEY (chain, sequence)
 );
+CREATE INDEX audit_events_by_organization ON audit_events (organization_id, at, chain, sequence);
 -- Nearly every event is the issue of a lease: those are found by the organization alone.
-CREATE INDEX audit_events_by_action ON audit_events (organization_id, action, id)
+CREATE INDEX audit_events_by_action ON audit_events (organization_id, action, at, chain, sequence)
     WHERE action <> 'lease.issue';
-CREATE INDEX audit_events_by_actor ON audit_events (organization_id, actor_id, id);
-CREATE INDEX audit_events_by_target ON audit_events (organization_id, target_id, id);
+CREATE INDEX audit_events_by_actor ON audit_events (organization_id, actor_id, at, chain, sequence);
+CREATE INDEX audit_events_by_target ON audit_events (organization_id, target_id, at, chain, sequence);
 CREATE INDEX audit_events_by_request ON audit_events (organization_id, request_id);

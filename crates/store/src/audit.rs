@@ -8,7 +8,7 @@ use keyferry_domain::page::{Page, PageRequest};
 
 use crate::database::On;
 use crate::error::Result;
-use crate::record::{Filter, Part, Record, page};
+use crate::record::{Filter, Part, Record, chain_cursor, page};
 use crate::row::{Param, Row, params, to_json};
 
 /// The hash before the first event of a chain.
@@ -159,6 +159,7 @@ pub struct AuditFilter {
 }
 
 /// Lists events of an organization, newest first; with `None` those of the server as a whole.
+/// Those of one millisecond are in the order of their chain, chain by chain.
 pub async fn list(
     on: impl Into<On<'_>>,
     organization: Option<&OrganizationId>,
@@ -185,8 +186,11 @@ pub async fn list(
     if let Some(until) = &wanted.until {
         filter.with("at < ?", until);
     }
-    let filter = filter.descending("id", request);
-    page(&mut on.into(), filter, request, |record: &AuditRecord| record.event.id.to_string()).await
+    let filter = filter.descending_by_chain(request)?;
+    page(&mut on.into(), filter, request, |record: &AuditRecord| {
+        chain_cursor(record.event.at, &record.chain, record.sequence)
+    })
+    .await
 }
 
 /// Lists the chains.

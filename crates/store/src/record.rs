@@ -1,6 +1,7 @@
 //! Records: plain structs whose fields are the columns of one table, and the four statements that
 //! every table needs, built from the field list so that no list of columns is written twice.
 
+use keyferry_domain::Timestamp;
 use keyferry_domain::page::{Page, PageRequest};
 
 use std::fmt::Write as _;
@@ -321,6 +322,27 @@ impl Filter {
         (format!("{} ORDER BY {column}{direction} LIMIT ${limit}", self.text), self.params)
     }
 
+    /// Ends with descending order by moment, and by the place in the chain where that is the same;
+    /// goes with [`chain_cursor`].
+    pub(crate) fn descending_by_chain(
+        mut self,
+        page: &PageRequest,
+    ) -> Result<(String, Vec<Param>)> {
+        if let Some(cursor) = &page.cursor {
+            let mut parts = cursor.splitn(3, '.');
+            let mut part = || parts.next().ok_or(StoreError::InvalidCursor);
+            let mut number = || part()?.parse::<i64>().map_err(|_| StoreError::InvalidCursor);
+            let (at, sequence) = (number()?, number()?);
+            let chain = part()?.to_owned();
+            let (at, sequence) = (self.bind(&at), self.bind(&sequence));
+            let chain = self.bind(&chain);
+            self.condition(&format!("(at, chain, sequence) < (${at}, ${chain}, ${sequence})"));
+        }
+        let limit = self.bind(&(i64::from(page.limit) + 1));
+        let order = "ORDER BY at DESC, chain DESC, sequence DESC";
+        Ok((format!("{} {order} LIMIT ${limit}", self.text), self.params))
+    }
+
     /// Ends with ascending order by a name that need not be unique, then by `id`; goes with
     /// [`name_cursor`].
     pub(crate) fn ascending_by_name(mut self, page: &PageRequest) -> Result<(String, Vec<Param>)> {
@@ -334,6 +356,11 @@ impl Filter {
         let limit = self.bind(&(i64::from(page.limit) + 1));
         Ok((format!("{} ORDER BY name_folded, id LIMIT ${limit}", self.text), self.params))
     }
+}
+
+/// Returns the cursor after an entry of the audit record.
+pub(crate) fn chain_cursor(at: Timestamp, chain: &str, sequence: i64) -> String {
+    format!("{}.{sequence}.{chain}", at.millis())
 }
 
 /// Returns the cursor after an entry of a list by name.

@@ -1,8 +1,8 @@
 //! Reading the audit record.
 
 use keyferry_domain::audit::{Outcome, Target};
-use keyferry_store::Journal;
 use keyferry_store::audit::{self, AuditFilter};
+use keyferry_store::{Journal, StoreError};
 
 use crate::journal::link;
 use crate::world::{each, page_after, page_of};
@@ -50,6 +50,49 @@ async fn events_are_listed_newest_first_filtered_and_of_one_organization() {
         let whole = audit::list(&world.store, None, &all, &page_of(9)).await.unwrap();
         assert_eq!(whole.items.into_iter().map(|r| r.event).collect::<Vec<_>>(), [server]);
         journal.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn events_of_one_millisecond_are_listed_in_the_order_of_their_chain() {
+    each(async |world| {
+        let organization = world.organization_id();
+        let one = Journal::start(world.store.clone(), "server-a", link);
+        let two = Journal::start(world.store.clone(), "server-b", link);
+        let mut events: Vec<_> =
+            (0..24).map(|_| world.event(Some(&organization), "lease.issue")).collect();
+        let at = world.now();
+        for event in &mut events {
+            event.at = at;
+        }
+        // Ids are in another order than what is written first.
+        events.reverse();
+        for (number, event) in events.iter().enumerate() {
+            let journal = if number % 3 == 0 { &two } else { &one };
+            journal.record(event.clone()).await.unwrap();
+        }
+        let all = AuditFilter::default();
+        let mut listed = Vec::new();
+        let mut request = page_of(5);
+        loop {
+            let page =
+                audit::list(&world.store, Some(&organization), &all, &request).await.unwrap();
+            listed.extend(page.items.into_iter().map(|found| (found.chain, found.sequence)));
+            let Some(cursor) = page.next_cursor else { break };
+            request = page_after(5, Some(cursor));
+        }
+        let chain = |name: &str, count: i64| {
+            (1..=count).rev().map(|sequence| (name.to_owned(), sequence)).collect::<Vec<_>>()
+        };
+        assert_eq!(listed, [chain("server-b", 8), chain("server-a", 16)].concat());
+        for cursor in ["", "x", "1.2", "1.x.main"] {
+            let request = page_after(5, Some(cursor.to_owned()));
+            let strange = audit::list(&world.store, None, &all, &request).await;
+            assert!(matches!(strange, Err(StoreError::InvalidCursor)), "{cursor}");
+        }
+        one.close().await;
+        two.close().await;
     })
     .await;
 }
