@@ -11,7 +11,7 @@ use keyferry_domain::token::{Token, TokenKind};
 use keyferry_domain::{Actor, Error, Result, Timestamp};
 use keyferry_policy::Action;
 use keyferry_store::workloads::WorkloadRecord;
-use keyferry_store::{Change, workloads};
+use keyferry_store::{Change, tokens, workloads};
 use keyferry_vault::hash_token;
 
 use crate::Broker;
@@ -54,8 +54,8 @@ pub struct HeldConnection {
 }
 
 impl Broker {
-    /// Starts a workload that may use the chosen connections as long as its user may, and as long
-    /// as the API token works that it was started with.
+    /// Starts a workload that may use the chosen connections as long as its user may, and not longer
+    /// than the API token works that it was started with.
     pub async fn create_workload(
         &self,
         actor: &Actor,
@@ -88,11 +88,19 @@ impl Broker {
                 ca_certificate: ca_certificate_of(&connection.settings),
             });
         }
+        let now = self.clock.now();
+        let mut expires_at = now.plus(Duration::from_secs(lifetime_seconds.into()));
         let token_id = match &actor.identity {
             Identity::User { via: Via::Token { token, .. }, .. } => Some(token.clone()),
             _ => None,
         };
-        let now = self.clock.now();
+        // Nobody keeps by a workload what their token would not give them any more.
+        if let Some(token) = &token_id {
+            let found =
+                tokens::find(&self.store, organization, token).await.map_err(store_failed)?;
+            let end = found.and_then(|token| token.expires_at);
+            expires_at = end.map_or(expires_at, |end| end.min(expires_at));
+        }
         let token = Token::generate(TokenKind::Workload, &*self.random);
         let record = WorkloadRecord {
             organization_id: organization.clone(),
@@ -103,7 +111,7 @@ impl Broker {
             connections: chosen.to_vec(),
             token_hash: hash_token(&token),
             created_at: now,
-            expires_at: now.plus(Duration::from_secs(lifetime_seconds.into())),
+            expires_at,
             ended_at: None,
         };
         let mut change = self.store.begin().await.map_err(store_failed)?;

@@ -54,6 +54,28 @@ async fn create_workload_gives_a_token_once_and_only_for_what_its_user_may_use()
 }
 
 #[tokio::test]
+async fn a_workload_ends_no_later_than_the_token_that_started_it() {
+    let server = start().await;
+    let member = server.sign_in(Role::Member).await;
+    let body = json!({"name": "short", "expires_in_days": 1});
+    let token = server.post(&member, "/tokens", body).await.created();
+    let token = token["token"].as_str().unwrap().to_owned();
+    let short = Person { token, ..member.clone() };
+    let ask = json!({"connections": ["values"], "label": "make", "lifetime_seconds": 86_400});
+    let end = |made: Value| made["expires_at"].as_str().unwrap().to_owned();
+    let all_day = server.post(&short, "/workloads", ask.clone()).await.created();
+    assert_eq!(end(all_day), "2026-01-02T00:00:00.000Z");
+    server.advance(6 * 60 * 60);
+    let cut = server.post(&short, "/workloads", ask.clone()).await.created();
+    assert_eq!(end(cut), "2026-01-02T00:00:00.000Z");
+    // A session is no token: what it starts has the time that was asked for.
+    let whole = server.post(&member, "/workloads", ask).await.created();
+    assert_eq!(end(whole), "2026-01-02T06:00:00.000Z");
+    let hour = server.post(&short, "/workloads", new(&["values"])).await.created();
+    assert_eq!(end(hour), "2026-01-01T07:00:00.000Z");
+}
+
+#[tokio::test]
 async fn create_workload_refuses_what_makes_no_sense() {
     let server = start().await;
     let many: Vec<&str> = vec!["values"; 33];
