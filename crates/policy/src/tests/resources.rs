@@ -58,7 +58,9 @@ fn admins_manage_every_connection_and_members_their_own() {
             &[(Action::ConnectionRead, true), (Action::ConnectionTransfer, true)],
         );
         check(&user(2, MEMBER), &target, &all(&MANAGES, true));
-        check(&user(2, MEMBER), &target, &[(Action::ConnectionTransfer, false)]);
+        check(&user(2, MEMBER), &target, &[(Action::ConnectionTransfer, true)]);
+        check(&user(2, AUDITOR), &target, &[(Action::ConnectionTransfer, false)]);
+        check(&user(1, MEMBER), &target, &[(Action::ConnectionTransfer, false)]);
         check(&user(1, MEMBER), &target, &all(&MANAGES, false));
     }
     let private = connection(2, Scope::Private, &[], &[]);
@@ -129,9 +131,10 @@ fn a_credential_goes_behind_a_connection_by_its_owner_only() {
         &[
             (Action::CredentialUse, true),
             (Action::CredentialUpdate, true),
-            (Action::CredentialTransfer, false),
+            (Action::CredentialTransfer, true),
         ],
     );
+    check(&user(1, MEMBER), &credential(false), &[(Action::CredentialTransfer, false)]);
     check(
         &user(2, AUDITOR),
         &credential(false),
@@ -139,6 +142,7 @@ fn a_credential_goes_behind_a_connection_by_its_owner_only() {
             (Action::CredentialRead, true),
             (Action::CredentialUse, false),
             (Action::CredentialUpdate, false),
+            (Action::CredentialTransfer, false),
         ],
     );
     check(
@@ -224,11 +228,14 @@ fn a_refusal_says_why_and_who_could() {
     let transfer = request(
         user(1, MEMBER),
         Action::ConnectionTransfer,
-        connection(1, Scope::Public, &[], &[]),
+        connection(2, Scope::Public, &[], &[]),
     );
     let (reasons, who_can) = denied_by(policy.decide(&transfer));
     assert_eq!(reasons, [Reason::NOTHING_ALLOWS]);
-    assert_eq!(who_can, ["an admin of the organization", "an owner of the organization"]);
+    assert_eq!(
+        who_can,
+        ["the connection's owner", "an admin of the organization", "an owner of the organization"]
+    );
 }
 
 #[test]

@@ -305,7 +305,6 @@ async fn transfer_connection_is_for_orphans_and_ones_own() {
     let path = "/connections/orphan/transfer";
     let to = |who: &Person, version: i64| json!({"user_id": who.id(), "version": version});
     server.post(&admin, path, to(&admin, 1)).await.refused(403, "owner_is_member");
-    server.post(&leaver, path, to(&heir, 1)).await.refused(403, "denied");
     server.delete(&server.owner, &format!("/members/{}", leaver.id())).await.done();
     server.only(ADMINS, Method::POST, path, Some(to(&heir, 1))).await;
     let outsider = server.outsider().await;
@@ -321,8 +320,33 @@ async fn transfer_connection_is_for_orphans_and_ones_own() {
         .post(&admin, path, json!({"user_id": "x", "version": 1}))
         .await
         .refused(400, "invalid_body");
-    // One's own can be given away by an owner who may transfer at all.
     server.post(&server.owner, "/connections/forge/transfer", to(&heir, 1)).await.ok();
+}
+
+#[tokio::test]
+async fn transfer_connection_is_for_a_plain_member_who_owns_it_and_within_the_organization() {
+    let (server, gitea) = start().await;
+    let giver = server.add(Role::Member).await;
+    let heir = server.add(Role::Member).await;
+    let outsider = server.outsider().await;
+    let to = |who: &Person, version: i64| json!({"user_id": who.id(), "version": version});
+    let made = server.post(&giver, "/connections", new("mine", gitea.url())).await.created();
+    let public = json!({"scope": "public", "version": 1});
+    server.patch(&giver, "/connections/mine", public).await.ok();
+    let path = "/connections/mine/transfer";
+    // Whoever may use it may not give it away, nor may anyone who cannot even see another's.
+    server.post(&heir, path, to(&heir, 2)).await.refused(403, "denied");
+    let others = "/connections/forge/transfer";
+    server.post(&giver, others, to(&giver, 1)).await.refused(404, "not_found");
+    server.post(&giver, path, to(&outsider, 2)).await.invalid("/user_id");
+    server.post(&giver, path, to(&giver, 1)).await.stale(2);
+    let given = server.post(&giver, path, to(&heir, 2)).await.ok();
+    assert_eq!(given["owner_id"], heir.id());
+    let credential = format!("/credentials/{}", made["credential_id"].as_str().unwrap());
+    assert_eq!(server.get(&heir, &credential).await.ok()["owner_id"], heir.id());
+    server.get(&giver, &credential).await.refused(404, "not_found");
+    // It is another's now.
+    server.post(&giver, path, to(&giver, 3)).await.refused(403, "denied");
 }
 
 #[tokio::test]
