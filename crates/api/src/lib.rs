@@ -16,6 +16,7 @@ pub mod groups;
 pub mod leases;
 pub mod members;
 pub mod organizations;
+pub mod pipeline_members;
 pub mod pipelines;
 pub mod problem;
 pub mod repositories;

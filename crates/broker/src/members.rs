@@ -10,7 +10,7 @@ use keyferry_policy::{Action, Facts};
 use keyferry_store::members::MemberRecord;
 use keyferry_store::users::UserRecord;
 use keyferry_store::{
-    Change, connection_members, fold, members, organizations, tokens, users, workloads,
+    Change, connection_members, fold, members, organizations, pipelines, tokens, users, workloads,
 };
 
 use crate::Broker;
@@ -186,6 +186,9 @@ impl Broker {
         members::delete(&mut change, organization, user).await.map_err(store_failed)?;
         keep_an_owner(&mut change, organization, member.role, None).await?;
         connection_members::delete_by_user(&mut change, organization, user)
+            .await
+            .map_err(store_failed)?;
+        pipelines::delete_member_everywhere(&mut change, organization, user)
             .await
             .map_err(store_failed)?;
         // An invitation belongs to no organization: it ends with the only one that made it.

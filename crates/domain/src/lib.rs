@@ -26,6 +26,6 @@ pub use actor::Actor;
 pub use clock::{Clock, FixedClock, Random, SystemClock, Timestamp};
 pub use error::{Error, ErrorKind, FieldError, Result};
 pub use named::UnknownName;
-pub use role::Role;
+pub use role::{PipelineRole, Role};
 pub use scope::Scope;
 pub use secret::Secret;

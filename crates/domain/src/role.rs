@@ -1,4 +1,4 @@
-//! What a member may be in an organization.
+//! What a member may be in an organization, and in a pipeline.
 
 use crate::named::named;
 
@@ -14,5 +14,20 @@ named! {
         Member = "member",
         /// Reads everything but secrets, changes nothing.
         Auditor = "auditor",
+    }
+}
+
+named! {
+    /// What a member of the organization may do with one pipeline. `policies/pipelines.cedar` says
+    /// it in full.
+    PipelineRole {
+        /// Changes, shares and deletes it too; a pipeline keeps at least one.
+        Owner = "owner",
+        /// Changes, shares and deletes it too.
+        Admin = "admin",
+        /// Starts and cancels runs too.
+        Runner = "runner",
+        /// Looks at it and its runs.
+        Viewer = "viewer",
     }
 }

@@ -1,13 +1,13 @@
 //! Pipelines, their saved revisions, and who may do what with each.
 
-use keyferry_domain::Timestamp;
 use keyferry_domain::id::{OrganizationId, PipelineId, UserId};
 use keyferry_domain::page::{Page, PageRequest};
+use keyferry_domain::{PipelineRole, Timestamp};
 
 use crate::database::On;
 use crate::error::Result;
 use crate::record::{Filter, name_cursor, page, record};
-use crate::row::{Column, Param, Row, columns_as_text, params};
+use crate::row::params;
 
 record! {
     /// A pipeline.
@@ -73,50 +73,7 @@ record! {
     }
 }
 
-/// What a member may do with one pipeline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum PipelineRole {
-    /// Look at it and its runs.
-    Viewer,
-    /// Start and cancel runs too.
-    Runner,
-    /// Change it too.
-    Admin,
-    /// Delete it and choose its members too.
-    Owner,
-}
-
-impl PipelineRole {
-    /// Returns the one spelling.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Runner => "runner",
-            Self::Admin => "admin",
-            Self::Owner => "owner",
-        }
-    }
-}
-
-/// The text is not a pipeline role.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("read a pipeline role; expected `viewer`, `runner`, `admin` or `owner`")]
-pub struct UnknownPipelineRole;
-
-impl std::str::FromStr for PipelineRole {
-    type Err = UnknownPipelineRole;
-
-    fn from_str(text: &str) -> Result<Self, UnknownPipelineRole> {
-        [Self::Viewer, Self::Runner, Self::Admin, Self::Owner]
-            .into_iter()
-            .find(|role| role.as_str() == text)
-            .ok_or(UnknownPipelineRole)
-    }
-}
-
-columns_as_text!(PipelineRole);
-
-/// Adds a pipeline with its first revision, both in one transaction.
+/// Adds a pipeline with its first revision and its owner's place in it, in one transaction.
 pub async fn create(
     on: impl Into<On<'_>>,
     record: &PipelineRecord,
@@ -125,6 +82,14 @@ pub async fn create(
     let mut on = on.into().together().await?;
     on.insert(record).await?;
     on.insert(first).await?;
+    on.insert(&PipelineMemberRecord {
+        organization_id: record.organization_id.clone(),
+        pipeline_id: record.id.clone(),
+        user_id: record.owner_id.clone(),
+        role: PipelineRole::Owner,
+        version: 1,
+    })
+    .await?;
     on.finish().await
 }
 
@@ -302,4 +267,14 @@ pub async fn delete_member(
     let sql = "DELETE FROM pipeline_members \
                WHERE organization_id = $1 AND pipeline_id = $2 AND user_id = $3";
     Ok(on.into().execute(sql.to_owned(), params![organization, id, user]).await? > 0)
+}
+
+/// Takes a user out of every pipeline of an organization; returns of how many.
+pub async fn delete_member_everywhere(
+    on: impl Into<On<'_>>,
+    organization: &OrganizationId,
+    user: &UserId,
+) -> Result<u64> {
+    let sql = "DELETE FROM pipeline_members WHERE organization_id = $1 AND user_id = $2";
+    on.into().execute(sql.to_owned(), params![organization, user]).await
 }

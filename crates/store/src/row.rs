@@ -14,7 +14,7 @@ use keyferry_domain::lease::{EndReason, Narrowing, Residue};
 use keyferry_domain::operation::Operation;
 use keyferry_domain::run::{Isolation, JobState, RunState, StepState};
 use keyferry_domain::token::TokenKind;
-use keyferry_domain::{Role, Scope, Timestamp};
+use keyferry_domain::{PipelineRole, Role, Scope, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::Row as _;
@@ -194,6 +194,7 @@ columns_as_text!(
     OrganizationId,
     Outcome,
     PipelineId,
+    PipelineRole,
     RequestId,
     Role,
     RunId,

@@ -1,10 +1,11 @@
 //! Calls about pipelines, bindings and runs.
 
-use keyferry_domain::id::{BindingId, JobId, OrganizationId, PipelineId, RunId};
+use keyferry_domain::id::{BindingId, JobId, OrganizationId, PipelineId, RunId, UserId};
 
 use super::{Client, ClientError};
 use crate::List;
 use crate::bindings::{ApproveBinding, BindingView};
+use crate::pipeline_members::{PipelineMemberView, SetPipelineMember};
 use crate::pipelines::{
     CheckPipeline, CreatePipeline, PipelineChecked, PipelineQuery, PipelineSummary, PipelineView,
     RevisionView, UpdatePipeline,
@@ -63,6 +64,37 @@ impl Client {
         pipeline: &PipelineId,
     ) -> Result<()> {
         self.delete(&format!("api/v1/organizations/{organization}/pipelines/{pipeline}"), &()).await
+    }
+
+    pub async fn list_pipeline_members(
+        &self,
+        organization: &OrganizationId,
+        pipeline: &PipelineId,
+    ) -> Result<List<PipelineMemberView>> {
+        self.get(&format!("api/v1/organizations/{organization}/pipelines/{pipeline}/members")).await
+    }
+
+    pub async fn set_pipeline_member(
+        &self,
+        organization: &OrganizationId,
+        pipeline: &PipelineId,
+        user: &UserId,
+        body: &SetPipelineMember,
+    ) -> Result<PipelineMemberView> {
+        let path =
+            format!("api/v1/organizations/{organization}/pipelines/{pipeline}/members/{user}");
+        self.put(&path, body).await
+    }
+
+    pub async fn delete_pipeline_member(
+        &self,
+        organization: &OrganizationId,
+        pipeline: &PipelineId,
+        user: &UserId,
+    ) -> Result<()> {
+        let path =
+            format!("api/v1/organizations/{organization}/pipelines/{pipeline}/members/{user}");
+        self.delete(&path, &()).await
     }
 
     pub async fn get_revision(

@@ -1,10 +1,10 @@
 //! A pipeline as the policies see it.
 
-use keyferry_domain::id::{OrganizationId, PipelineId};
-use keyferry_domain::{Actor, Error, Result};
+use keyferry_domain::id::{OrganizationId, PipelineId, UserId};
+use keyferry_domain::{self as domain, Actor, Error, Result};
 use keyferry_policy::{Action, PipelineMember, PipelineRole};
 use keyferry_store::members;
-use keyferry_store::pipelines::{self, PipelineRecord};
+use keyferry_store::pipelines::{self, PipelineMemberRecord, PipelineRecord};
 use keyferry_store::runs::RunRecord;
 
 use crate::Broker;
@@ -48,7 +48,7 @@ impl Broker {
     }
 
     /// Returns what the policies need to know of a pipeline. Somebody who has left the
-    /// organization owns nothing in it any more.
+    /// organization owns nothing in it any more, also after they came back.
     pub(crate) async fn pipeline_subject(&self, pipeline: &PipelineRecord) -> Result<Subject> {
         let organization = &pipeline.organization_id;
         let owner = members::find(&self.store, organization, &pipeline.owner_id)
@@ -56,22 +56,29 @@ impl Broker {
             .map_err(store_failed)?;
         let taking_part = pipelines::members(&self.store, organization, &pipeline.id)
             .await
-            .map_err(store_failed)?
+            .map_err(store_failed)?;
+        let is_owner = |user: &UserId| {
+            let owns = |member: &&PipelineMemberRecord| member.role == domain::PipelineRole::Owner;
+            taking_part.iter().filter(owns).any(|member| member.user_id == *user)
+        };
+        let owner = owner.map(|member| member.user_id).filter(is_owner);
+        let taking_part = taking_part
             .into_iter()
             .map(|member| {
                 let role = match member.role {
-                    pipelines::PipelineRole::Owner | pipelines::PipelineRole::Admin => {
+                    // One owner is named; others may do the same.
+                    domain::PipelineRole::Owner | domain::PipelineRole::Admin => {
                         PipelineRole::Admin
                     }
-                    pipelines::PipelineRole::Runner => PipelineRole::Runner,
-                    pipelines::PipelineRole::Viewer => PipelineRole::Viewer,
+                    domain::PipelineRole::Runner => PipelineRole::Runner,
+                    domain::PipelineRole::Viewer => PipelineRole::Viewer,
                 };
                 (PipelineMember::User(member.user_id), role)
             })
             .collect();
         Ok(Subject::Pipeline {
             pipeline: pipeline.id.clone(),
-            owner: owner.map(|member| member.user_id),
+            owner,
             members: taking_part,
             is_deleted: pipeline.deleted_at.is_some(),
         })

@@ -61,6 +61,9 @@ verbs! {
         Get = get,
         Approve = approve,
         Revoke = revoke,
+        Members = members,
+        Share = share,
+        Unshare = unshare,
         Delete = delete,
     }
     Run in run {

@@ -141,3 +141,39 @@ fn update_and_approve_send_what_was_read() {
     let outcome = world.run(&["pipeline", "get", "nightly", "--yaml"]);
     assert_eq!(outcome.stdout, GOOD);
 }
+
+#[test]
+fn sharing_changes_the_place_that_somebody_has_or_gives_a_new_one() {
+    const OTHER: &str = "user_01arz3ndektsv4rrffq69g5faw";
+    let person = |id: &str, email: &str| {
+        json!({
+            "user_id": id, "email": email, "name": "Jane", "role": "member",
+            "created_at": "2026-01-31T12:00:00.000Z", "version": 4,
+        })
+    };
+    let people =
+        json!({ "items": [person(USER, "jane@example.com"), person(OTHER, "ali@example.com")] });
+    let pipeline = "pipe_01arz3ndektsv4rrffq69g5fav";
+    let members = in_organization(&format!("pipelines/{pipeline}/members"));
+    let present = json!({ "user_id": USER, "role": "viewer", "version": 3 });
+    let set = |id: &str| format!("PUT {members}/{id}");
+    let server = StandIn::start(&[
+        (&format!("GET {}", in_organization("members")), 200, people),
+        (&format!("GET {members}"), 200, json!({ "items": [present.clone()] })),
+        (&set(USER), 200, present.clone()),
+        (&set(OTHER), 200, json!({ "user_id": OTHER, "role": "admin", "version": 1 })),
+        (&format!("DELETE {members}/{USER}"), 204, Value::Null),
+    ]);
+    let world = World::signed_in(&server);
+    let listed = world.run(&["pipeline", "members", pipeline]);
+    assert!(listed.stdout.contains("jane@example.com"), "{}", listed.stdout);
+    assert_eq!(world.run(&["pipeline", "share", pipeline, "jane@example.com", "boss"]).code, 2);
+    assert_eq!(world.run(&["pipeline", "share", pipeline, "joe@example.com", "admin"]).code, 5);
+    assert_eq!(world.run(&["pipeline", "unshare", pipeline, "joe@example.com"]).code, 5);
+    assert!(server.seen().iter().all(|seen| seen.method == "GET"));
+    assert_eq!(world.run(&["pipeline", "share", pipeline, "jane@example.com", "runner"]).code, 0);
+    assert_eq!(server.body(&set(USER)), json!({ "role": "runner", "version": 3 }));
+    assert_eq!(world.run(&["pipeline", "share", pipeline, "ali@example.com", "admin"]).code, 0);
+    assert_eq!(server.body(&set(OTHER)), json!({ "role": "admin" }));
+    assert_eq!(world.run(&["pipeline", "unshare", pipeline, "jane@example.com"]).code, 0);
+}

@@ -20,6 +20,7 @@ mod lasting;
 mod leases;
 mod members;
 mod organizations;
+mod pipeline_members;
 mod pipelines;
 mod repositories;
 mod runner;
@@ -116,6 +117,11 @@ fn operations() -> OpenApiRouter<AppState> {
             pipelines::delete_pipeline
         ))
         .routes(routes!(pipelines::get_revision))
+        .routes(routes!(pipeline_members::list_pipeline_members))
+        .routes(routes!(
+            pipeline_members::set_pipeline_member,
+            pipeline_members::delete_pipeline_member
+        ))
         .routes(routes!(bindings::approve_binding))
         .routes(routes!(bindings::revoke_binding))
         .routes(routes!(runs::create_run))

@@ -20,6 +20,7 @@ mod idempotency;
 mod leases;
 mod members;
 mod organizations;
+mod pipeline_members;
 mod pipelines;
 mod reference;
 mod repositories;

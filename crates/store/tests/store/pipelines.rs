@@ -1,6 +1,7 @@
 //! Pipelines, revisions and their members.
 
-use keyferry_store::pipelines::{self, PipelineMemberRecord, PipelineRole};
+use keyferry_domain::PipelineRole;
+use keyferry_store::pipelines::{self, PipelineMemberRecord};
 use keyferry_store::{StoreError, bindings};
 
 use crate::world::{each, page_after, page_of};
@@ -120,10 +121,13 @@ async fn members_have_one_role_each_and_stale_changes_lose() {
         let owner = world.member(&organization).await;
         let record = world.pipeline(&organization, &owner, "Build").await;
         let id = &record.id;
+        let first = pipelines::find_member(&world.store, &organization, id, &owner).await.unwrap();
+        assert_eq!(first.unwrap().role, PipelineRole::Owner);
+        let other = world.member(&organization).await;
         let mut member = PipelineMemberRecord {
             organization_id: organization.clone(),
             pipeline_id: id.clone(),
-            user_id: owner.clone(),
+            user_id: other.clone(),
             role: PipelineRole::Viewer,
             version: 1,
         };
@@ -133,15 +137,19 @@ async fn members_have_one_role_each_and_stale_changes_lose() {
         assert_eq!(pipelines::update_member(&world.store, &member).await.unwrap(), 2);
         let stale = pipelines::update_member(&world.store, &member).await;
         assert!(matches!(stale, Err(StoreError::Stale { current_version: Some(2), .. })));
-        let found = pipelines::find_member(&world.store, &organization, id, &owner).await.unwrap();
+        let found = pipelines::find_member(&world.store, &organization, id, &other).await.unwrap();
         assert_eq!(found.unwrap().role, PipelineRole::Admin);
-        let seen = pipelines::find_member(&world.store, &elsewhere, id, &owner).await.unwrap();
+        let seen = pipelines::find_member(&world.store, &elsewhere, id, &other).await.unwrap();
         assert_eq!(seen, None);
-        assert_eq!(pipelines::members(&world.store, &organization, id).await.unwrap().len(), 1);
-        let gone = pipelines::delete_member(&world.store, &organization, id, &owner).await;
+        assert_eq!(pipelines::members(&world.store, &organization, id).await.unwrap().len(), 2);
+        let gone = pipelines::delete_member(&world.store, &organization, id, &other).await;
         assert!(gone.unwrap());
-        let gone = pipelines::delete_member(&world.store, &organization, id, &owner).await;
+        let gone = pipelines::delete_member(&world.store, &organization, id, &other).await;
         assert!(!gone.unwrap());
+        let leave = async |place| {
+            pipelines::delete_member_everywhere(&world.store, place, &owner).await.unwrap()
+        };
+        assert_eq!((leave(&elsewhere).await, leave(&organization).await), (0, 1));
     })
     .await;
 }
