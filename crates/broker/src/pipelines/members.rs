@@ -72,7 +72,6 @@ impl Broker {
         let from = present.map_or("none", |member| member.role.as_str());
         let event = shared(id, user, from, role.as_str());
         self.commit(change, actor, Some(organization), event).await?;
-        self.leases.forget();
         Ok(member)
     }
 
@@ -97,7 +96,6 @@ impl Broker {
         keep_an_owner(&mut change, &pipeline, Some(&present)).await?;
         let event = shared(id, user, present.role.as_str(), "none");
         self.commit(change, actor, Some(organization), event).await?;
-        self.leases.forget();
         Ok(())
     }
 

@@ -88,17 +88,7 @@ async fn what_cannot_be_read_is_named_by_table_column_and_row() {
         let user = world.member(&organization).await;
         let credential = world.credential(&organization, &user).await;
         world.connection(&credential, "staging").await;
-        let sql = "UPDATE connections SET scope = 'everyone'";
-        if world.store.is_embedded() {
-            let path = world.url.strip_prefix("sqlite://").unwrap();
-            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
-            let mut raw = sqlx::ConnectOptions::connect(&options).await.unwrap();
-            sqlx::raw_sql(sql).execute(&mut raw).await.unwrap();
-        } else {
-            let mut raw =
-                <sqlx::PgConnection as sqlx::Connection>::connect(&world.url).await.unwrap();
-            sqlx::raw_sql(sql).execute(&mut raw).await.unwrap();
-        }
+        world.raw("UPDATE connections SET scope = 'everyone'").await;
         let id = "staging".parse().unwrap();
         let error =
             keyferry_store::connections::find(&world.store, &organization, &id).await.unwrap_err();

@@ -114,6 +114,18 @@ impl World {
         runner_id: RunnerId, lease_id: LeaseId, event_id: EventId, request_id: RequestId
     );
 
+    /// Runs a statement past the store.
+    pub(crate) async fn raw(&self, sql: &'static str) {
+        if let Some(path) = self.url.strip_prefix("sqlite://") {
+            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+            let mut raw = sqlx::ConnectOptions::connect(&options).await.unwrap();
+            sqlx::raw_sql(sql).execute(&mut raw).await.unwrap();
+        } else {
+            let mut raw = sqlx::PgConnection::connect(&self.url).await.unwrap();
+            sqlx::raw_sql(sql).execute(&mut raw).await.unwrap();
+        }
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
