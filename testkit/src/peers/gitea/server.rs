@@ -24,7 +24,8 @@ pub(super) const ADMINISTRATOR_PASSWORD: &str = "administrators-own-password-1";
 pub const LIBRARIAN: &str = "librarian";
 const LIBRARIAN_PASSWORD: &str = "librarians-first-password-1";
 
-/// How many repositories that is: private, empty, named `library-0000` and so on.
+/// How many repositories that is: private, empty, named `library-0000` and so on. They are for
+/// listing: without hooks, Gitea takes no push to them.
 pub const REPOSITORIES: usize = 1040;
 
 /// How a server differs from the usual one.
@@ -258,6 +259,8 @@ fn spawn(data: &Path) -> Result<Child> {
         .args(["web", "--config"])
         .args([data.join("app.ini")])
         .env("HOME", data)
+        // New repositories without git's sample hooks, which are half of what would be written.
+        .env("GIT_TEMPLATE_DIR", "")
         .spawn()
 }
 
@@ -310,7 +313,7 @@ fn template() -> Result<PathBuf> {
 }
 
 /// Returns a data folder with a user who has very many repositories, made on first use on this
-/// machine by the forge's own API; that takes about a minute.
+/// machine by the forge's own API; that takes half a minute.
 fn library() -> Result<PathBuf> {
     /// Raised when what is in it changes.
     const LAYOUT: u32 = 1;
@@ -342,7 +345,12 @@ fn library() -> Result<PathBuf> {
     })?;
     forge.server().signal(Signal::TERM)?;
     forge.server().wait(START_LIMIT)?;
-    keep(&forge.scratch.join("data"), place)
+    let data = forge.scratch.join("data");
+    // Hooks name the folder of the server that made them, and are half of what would be copied.
+    for repository in std::fs::read_dir(data.join("data/gitea-repositories").join(LIBRARIAN))? {
+        std::fs::remove_dir_all(repository?.path().join("hooks"))?;
+    }
+    keep(&data, place)
 }
 
 /// Where a data folder is kept, per user: the files belong to who made them.
