@@ -3,7 +3,6 @@
 use axum::Json;
 use axum::extract::State;
 use keyferry_api::bindings::{ApproveBinding, BindingView};
-use keyferry_api::problem::Problem;
 use keyferry_broker::pipelines::BindingRecord;
 use keyferry_domain::id::{BindingId, OrganizationId};
 
@@ -14,17 +13,9 @@ use super::extract::{Body, Caller, Path};
 /// Lets a place of a pipeline use its connection, as the place is in the given revision.
 #[utoipa::path(
     post, path = "/bindings/{binding}/approve", operation_id = "approve_binding", tag = "bindings",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        ("binding" = String, Path, description = "The binding's id"),
-    ),
+    params(("binding" = String, Path, description = "The binding's id")),
     request_body = ApproveBinding,
-    responses(
-        (status = 200, body = BindingView),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 200, body = BindingView))
 )]
 pub(super) async fn approve_binding(
     State(state): State<AppState>,
@@ -40,16 +31,8 @@ pub(super) async fn approve_binding(
 /// Takes a place's right back.
 #[utoipa::path(
     delete, path = "/bindings/{binding}", operation_id = "revoke_binding", tag = "bindings",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        ("binding" = String, Path, description = "The binding's id"),
-    ),
-    responses(
-        (status = 204),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    params(("binding" = String, Path, description = "The binding's id")),
+    responses((status = 204))
 )]
 pub(super) async fn revoke_binding(
     State(state): State<AppState>,

@@ -8,7 +8,6 @@ use keyferry_api::connections::{
     DeleteConnection, ExplainQuery, Explanation, HealthView, ReconfigureConnection,
     TransferConnection, UpdateConnection, VersionSeen,
 };
-use keyferry_api::problem::Problem;
 use keyferry_broker::connections as broker;
 use keyferry_broker::connections::{ConnectionDetails, Reconfigured};
 use keyferry_domain::connection::{ConnectionId, Health};
@@ -25,14 +24,8 @@ use super::{bindings, leases};
 /// Creates a connection, once the service has accepted its credential.
 #[utoipa::path(
     post, path = "/connections", operation_id = "create_connection", tag = "connections",
-    params(("organization" = String, Path, description = "The organization's id")),
     request_body = CreateConnection,
-    responses(
-        (status = 201, body = ConnectionView),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 201, body = ConnectionView))
 )]
 pub(super) async fn create_connection(
     State(state): State<AppState>,
@@ -47,16 +40,8 @@ pub(super) async fn create_connection(
 /// Lists connections by name: those the caller may use, or all for those who look after all.
 #[utoipa::path(
     get, path = "/connections", operation_id = "list_connections", tag = "connections",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        ConnectionQuery,
-    ),
-    responses(
-        (status = 200, body = List<ConnectionView>),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    params(ConnectionQuery),
+    responses((status = 200, body = List<ConnectionView>))
 )]
 pub(super) async fn list_connections(
     State(state): State<AppState>,
@@ -78,16 +63,8 @@ pub(super) async fn list_connections(
 /// Gets a connection.
 #[utoipa::path(
     get, path = "/connections/{connection}", operation_id = "get_connection", tag = "connections",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        ("connection" = String, Path, description = "The connection ID"),
-    ),
-    responses(
-        (status = 200, body = ConnectionView),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    params(("connection" = String, Path, description = "The connection ID")),
+    responses((status = 200, body = ConnectionView))
 )]
 pub(super) async fn get_connection(
     State(state): State<AppState>,
@@ -100,17 +77,9 @@ pub(super) async fn get_connection(
 /// Changes name or scope.
 #[utoipa::path(
     patch, path = "/connections/{connection}", operation_id = "update_connection", tag = "connections",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        ("connection" = String, Path, description = "The connection ID"),
-    ),
+    params(("connection" = String, Path, description = "The connection ID")),
     request_body = UpdateConnection,
-    responses(
-        (status = 200, body = ConnectionView),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 200, body = ConnectionView))
 )]
 pub(super) async fn update_connection(
     State(state): State<AppState>,
@@ -135,16 +104,10 @@ pub(super) async fn update_connection(
 #[utoipa::path(
     delete, path = "/connections/{connection}", operation_id = "delete_connection", tag = "connections",
     params(
-        ("organization" = String, Path, description = "The organization's id"),
         ("connection" = String, Path, description = "The connection ID"),
         DeleteConnection,
     ),
-    responses(
-        (status = 204),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 204))
 )]
 pub(super) async fn delete_connection(
     State(state): State<AppState>,
@@ -160,16 +123,8 @@ pub(super) async fn delete_connection(
 /// Tries a connection again; that the service says no is an answer.
 #[utoipa::path(
     post, path = "/connections/{connection}/verify", operation_id = "verify_connection", tag = "connections",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        ("connection" = String, Path, description = "The connection ID"),
-    ),
-    responses(
-        (status = 200, body = ConnectionView),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    params(("connection" = String, Path, description = "The connection ID")),
+    responses((status = 200, body = ConnectionView))
 )]
 pub(super) async fn verify_connection(
     State(state): State<AppState>,
@@ -182,17 +137,9 @@ pub(super) async fn verify_connection(
 /// Puts a new credential or new settings into a connection. No pipeline is edited.
 #[utoipa::path(
     post, path = "/connections/{connection}/reconfigure", operation_id = "reconfigure_connection", tag = "connections",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        ("connection" = String, Path, description = "The connection ID"),
-    ),
+    params(("connection" = String, Path, description = "The connection ID")),
     request_body = ReconfigureConnection,
-    responses(
-        (status = 200, body = ConnectionReconfigured),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 200, body = ConnectionReconfigured))
 )]
 pub(super) async fn reconfigure_connection(
     State(state): State<AppState>,
@@ -216,17 +163,9 @@ pub(super) async fn reconfigure_connection(
 /// Makes the version of the credential before current again, while it is there.
 #[utoipa::path(
     post, path = "/connections/{connection}/roll-back", operation_id = "roll_back_connection", tag = "connections",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        ("connection" = String, Path, description = "The connection ID"),
-    ),
+    params(("connection" = String, Path, description = "The connection ID")),
     request_body = VersionSeen,
-    responses(
-        (status = 200, body = ConnectionReconfigured),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 200, body = ConnectionReconfigured))
 )]
 pub(super) async fn roll_back_connection(
     State(state): State<AppState>,
@@ -242,17 +181,9 @@ pub(super) async fn roll_back_connection(
 /// Gives a connection and its credential to another member.
 #[utoipa::path(
     post, path = "/connections/{connection}/transfer", operation_id = "transfer_connection", tag = "connections",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        ("connection" = String, Path, description = "The connection ID"),
-    ),
+    params(("connection" = String, Path, description = "The connection ID")),
     request_body = TransferConnection,
-    responses(
-        (status = 200, body = ConnectionView),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 200, body = ConnectionView))
 )]
 pub(super) async fn transfer_connection(
     State(state): State<AppState>,
@@ -271,16 +202,10 @@ pub(super) async fn transfer_connection(
 #[utoipa::path(
     get, path = "/connections/{connection}/explain", operation_id = "explain_connection", tag = "connections",
     params(
-        ("organization" = String, Path, description = "The organization's id"),
         ("connection" = String, Path, description = "The connection ID"),
         ExplainQuery,
     ),
-    responses(
-        (status = 200, body = Explanation),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 200, body = Explanation))
 )]
 pub(super) async fn explain_connection(
     State(state): State<AppState>,
@@ -302,16 +227,8 @@ pub(super) async fn explain_connection(
 /// Lists the places of pipelines that are bound to a connection, and its live leases.
 #[utoipa::path(
     get, path = "/connections/{connection}/usage", operation_id = "get_connection_usage", tag = "connections",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        ("connection" = String, Path, description = "The connection ID"),
-    ),
-    responses(
-        (status = 200, body = ConnectionUsage),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    params(("connection" = String, Path, description = "The connection ID")),
+    responses((status = 200, body = ConnectionUsage))
 )]
 pub(super) async fn get_connection_usage(
     State(state): State<AppState>,

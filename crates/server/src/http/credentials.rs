@@ -5,7 +5,6 @@ use axum::extract::State;
 use keyferry_api::credentials::{
     CreateCredential, CredentialInput, CredentialVersionView, CredentialView, UpdateCredential,
 };
-use keyferry_api::problem::Problem;
 use keyferry_api::secrets::SecretInput;
 use keyferry_api::{List, PageQuery};
 use keyferry_broker::credentials::{CredentialDetails, NewSecrets};
@@ -20,14 +19,8 @@ use super::problem::Failure;
 /// Puts in a credential that connections can stand on.
 #[utoipa::path(
     post, path = "/credentials", operation_id = "create_credential", tag = "credentials",
-    params(("organization" = String, Path, description = "The organization's id")),
     request_body = CreateCredential,
-    responses(
-        (status = 201, body = CredentialView),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 201, body = CredentialView))
 )]
 pub(super) async fn create_credential(
     State(state): State<AppState>,
@@ -43,16 +36,8 @@ pub(super) async fn create_credential(
 /// Lists credentials: one's own, or all for those who look after all.
 #[utoipa::path(
     get, path = "/credentials", operation_id = "list_credentials", tag = "credentials",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        PageQuery,
-    ),
-    responses(
-        (status = 200, body = List<CredentialView>),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    params(PageQuery),
+    responses((status = 200, body = List<CredentialView>))
 )]
 pub(super) async fn list_credentials(
     State(state): State<AppState>,
@@ -69,16 +54,8 @@ pub(super) async fn list_credentials(
 /// Gets a credential, without its secret fields.
 #[utoipa::path(
     get, path = "/credentials/{credential}", operation_id = "get_credential", tag = "credentials",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        ("credential" = String, Path, description = "The credential's id"),
-    ),
-    responses(
-        (status = 200, body = CredentialView),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    params(("credential" = String, Path, description = "The credential's id")),
+    responses((status = 200, body = CredentialView))
 )]
 pub(super) async fn get_credential(
     State(state): State<AppState>,
@@ -92,17 +69,9 @@ pub(super) async fn get_credential(
 /// Renames a credential.
 #[utoipa::path(
     patch, path = "/credentials/{credential}", operation_id = "update_credential", tag = "credentials",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        ("credential" = String, Path, description = "The credential's id"),
-    ),
+    params(("credential" = String, Path, description = "The credential's id")),
     request_body = UpdateCredential,
-    responses(
-        (status = 200, body = CredentialView),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 200, body = CredentialView))
 )]
 pub(super) async fn update_credential(
     State(state): State<AppState>,
@@ -120,16 +89,8 @@ pub(super) async fn update_credential(
 /// Deletes a credential that no connection stands on, and wipes its secrets.
 #[utoipa::path(
     delete, path = "/credentials/{credential}", operation_id = "delete_credential", tag = "credentials",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        ("credential" = String, Path, description = "The credential's id"),
-    ),
-    responses(
-        (status = 204),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    params(("credential" = String, Path, description = "The credential's id")),
+    responses((status = 204))
 )]
 pub(super) async fn delete_credential(
     State(state): State<AppState>,

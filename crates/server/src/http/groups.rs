@@ -3,7 +3,6 @@
 use axum::Json;
 use axum::extract::State;
 use keyferry_api::groups::{CreateGroup, GroupView, UpdateGroup};
-use keyferry_api::problem::Problem;
 use keyferry_api::{List, PageQuery};
 use keyferry_broker::groups::Group;
 use keyferry_domain::id::{GroupId, OrganizationId};
@@ -17,14 +16,8 @@ use super::problem::Failure;
 /// Creates a group.
 #[utoipa::path(
     post, path = "/groups", operation_id = "create_group", tag = "groups",
-    params(("organization" = String, Path, description = "The organization's id")),
     request_body = CreateGroup,
-    responses(
-        (status = 201, body = GroupView),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 201, body = GroupView))
 )]
 pub(super) async fn create_group(
     State(state): State<AppState>,
@@ -39,16 +32,8 @@ pub(super) async fn create_group(
 /// Lists the groups of the organization, by name.
 #[utoipa::path(
     get, path = "/groups", operation_id = "list_groups", tag = "groups",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        PageQuery,
-    ),
-    responses(
-        (status = 200, body = List<GroupView>),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    params(PageQuery),
+    responses((status = 200, body = List<GroupView>))
 )]
 pub(super) async fn list_groups(
     State(state): State<AppState>,
@@ -64,17 +49,9 @@ pub(super) async fn list_groups(
 /// Replaces a group's name and users.
 #[utoipa::path(
     put, path = "/groups/{group}", operation_id = "update_group", tag = "groups",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        ("group" = String, Path, description = "The group's id"),
-    ),
+    params(("group" = String, Path, description = "The group's id")),
     request_body = UpdateGroup,
-    responses(
-        (status = 200, body = GroupView),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 200, body = GroupView))
 )]
 pub(super) async fn update_group(
     State(state): State<AppState>,
@@ -92,16 +69,8 @@ pub(super) async fn update_group(
 /// Deletes a group; connections that were open to it are not any more.
 #[utoipa::path(
     delete, path = "/groups/{group}", operation_id = "delete_group", tag = "groups",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        ("group" = String, Path, description = "The group's id"),
-    ),
-    responses(
-        (status = 204),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    params(("group" = String, Path, description = "The group's id")),
+    responses((status = 204))
 )]
 pub(super) async fn delete_group(
     State(state): State<AppState>,

@@ -10,7 +10,6 @@ use keyferry_api::List;
 use keyferry_api::leases::{
     IssueLease, LeaseIssued, LeaseMaterial, LeaseQuery, LeaseView, RejectionReported,
 };
-use keyferry_api::problem::Problem;
 use keyferry_api::secrets::Disclosed;
 use keyferry_broker::leases::{IssuedLease, LeaseFilter};
 use keyferry_domain::id::{LeaseId, OrganizationId};
@@ -29,14 +28,8 @@ use super::problem::Failure;
 /// Issues access to the calling job or workload.
 #[utoipa::path(
     post, path = "/leases", operation_id = "issue_lease", tag = "leases",
-    params(("organization" = String, Path, description = "The organization's id")),
     request_body = IssueLease,
-    responses(
-        (status = 201, body = LeaseIssued),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 201, body = LeaseIssued))
 )]
 pub(super) async fn issue_lease(
     State(state): State<AppState>,
@@ -52,13 +45,8 @@ pub(super) async fn issue_lease(
 /// Lists leases, newest first.
 #[utoipa::path(
     get, path = "/leases", operation_id = "list_leases", tag = "leases",
-    params(("organization" = String, Path, description = "The organization's id"), LeaseQuery),
-    responses(
-        (status = 200, body = List<LeaseView>),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    params(LeaseQuery),
+    responses((status = 200, body = List<LeaseView>))
 )]
 pub(super) async fn list_leases(
     State(state): State<AppState>,
@@ -80,16 +68,8 @@ pub(super) async fn list_leases(
 /// Gets a lease.
 #[utoipa::path(
     get, path = "/leases/{lease}", operation_id = "get_lease", tag = "leases",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        ("lease" = String, Path, description = "The lease's id"),
-    ),
-    responses(
-        (status = 200, body = LeaseView),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    params(("lease" = String, Path, description = "The lease's id")),
+    responses((status = 200, body = LeaseView))
 )]
 pub(super) async fn get_lease(
     State(state): State<AppState>,
@@ -102,16 +82,8 @@ pub(super) async fn get_lease(
 /// Ends a lease; what was minted for it is taken back.
 #[utoipa::path(
     delete, path = "/leases/{lease}", operation_id = "end_lease", tag = "leases",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        ("lease" = String, Path, description = "The lease's id"),
-    ),
-    responses(
-        (status = 204),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    params(("lease" = String, Path, description = "The lease's id")),
+    responses((status = 204))
 )]
 pub(super) async fn end_lease(
     State(state): State<AppState>,
@@ -125,16 +97,8 @@ pub(super) async fn end_lease(
 /// the answer says what is wrong and what can be done.
 #[utoipa::path(
     post, path = "/leases/{lease}/rejection", operation_id = "report_rejection", tag = "leases",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        ("lease" = String, Path, description = "The lease's id"),
-    ),
-    responses(
-        (status = 200, body = RejectionReported),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    params(("lease" = String, Path, description = "The lease's id")),
+    responses((status = 200, body = RejectionReported))
 )]
 pub(super) async fn report_rejection(
     State(state): State<AppState>,

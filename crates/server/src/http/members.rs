@@ -3,7 +3,6 @@
 use axum::Json;
 use axum::extract::State;
 use keyferry_api::members::{CreateMember, MemberCreated, MemberView, UpdateMember};
-use keyferry_api::problem::Problem;
 use keyferry_api::{List, PageQuery};
 use keyferry_broker::members::{Member, NewMember};
 use keyferry_domain::id::{OrganizationId, UserId};
@@ -17,14 +16,8 @@ use super::problem::Failure;
 /// Adds a person to the organization.
 #[utoipa::path(
     post, path = "/members", operation_id = "create_member", tag = "members",
-    params(("organization" = String, Path, description = "The organization's id")),
     request_body = CreateMember,
-    responses(
-        (status = 201, body = MemberCreated),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 201, body = MemberCreated))
 )]
 pub(super) async fn create_member(
     State(state): State<AppState>,
@@ -40,16 +33,8 @@ pub(super) async fn create_member(
 /// Lists the members of the organization.
 #[utoipa::path(
     get, path = "/members", operation_id = "list_members", tag = "members",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        PageQuery,
-    ),
-    responses(
-        (status = 200, body = List<MemberView>),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    params(PageQuery),
+    responses((status = 200, body = List<MemberView>))
 )]
 pub(super) async fn list_members(
     State(state): State<AppState>,
@@ -65,17 +50,9 @@ pub(super) async fn list_members(
 /// Changes a member's role.
 #[utoipa::path(
     patch, path = "/members/{user}", operation_id = "update_member", tag = "members",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        ("user" = String, Path, description = "The user's id"),
-    ),
+    params(("user" = String, Path, description = "The user's id")),
     request_body = UpdateMember,
-    responses(
-        (status = 200, body = MemberView),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 200, body = MemberView))
 )]
 pub(super) async fn update_member(
     State(state): State<AppState>,
@@ -91,16 +68,8 @@ pub(super) async fn update_member(
 /// Removes a member, or leaves.
 #[utoipa::path(
     delete, path = "/members/{user}", operation_id = "delete_member", tag = "members",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        ("user" = String, Path, description = "The user's id"),
-    ),
-    responses(
-        (status = 204),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    params(("user" = String, Path, description = "The user's id")),
+    responses((status = 204))
 )]
 pub(super) async fn delete_member(
     State(state): State<AppState>,

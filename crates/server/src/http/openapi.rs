@@ -1,8 +1,14 @@
 //! The description of the API (OpenAPI 3.1), made of the same macros that make the routes.
 
 use axum::{Json, Router};
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{Components, Info, License, OpenApi, OpenApiBuilder};
+use keyferry_api::problem::{MEDIA_TYPE, Problem};
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{
+    Components, ContentBuilder, Info, License, Object, OpenApi, OpenApiBuilder, Ref, RefOr,
+    Required, ResponseBuilder, Type,
+};
+use utoipa::{PartialSchema as _, ToSchema as _};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{AppState, idempotency};
@@ -21,6 +27,9 @@ fn base() -> OpenApi {
         .build();
     let mut components = Components::new();
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    let mut schemas = vec![(Problem::name().into_owned(), Problem::schema())];
+    Problem::schemas(&mut schemas);
+    components.schemas.extend(schemas);
     OpenApiBuilder::new().info(info).components(Some(components)).build()
 }
 
@@ -28,8 +37,38 @@ fn base() -> OpenApi {
 pub(super) fn describe(operations: OpenApiRouter<AppState>) -> (Router<AppState>, OpenApi) {
     let (router, mut document) =
         OpenApiRouter::with_openapi(base()).nest("/api/v1", operations).split_for_parts();
+    for (path, item) in &mut document.paths.paths {
+        let operations =
+            [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
+        for operation in operations.into_iter().flatten() {
+            complete(path, operation);
+        }
+    }
     idempotency::describe(&mut document);
     (router, document)
+}
+
+/// Adds what holds for every operation alike: that it takes a token where it does not say otherwise,
+/// the organization in its path, and how it is refused.
+fn complete(path: &str, operation: &mut Operation) {
+    if path.contains("/{organization}") {
+        let organization = ParameterBuilder::new()
+            .name("organization")
+            .parameter_in(ParameterIn::Path)
+            .required(Required::True)
+            .description(Some("The organization's id"))
+            .schema(Some(Object::with_type(Type::String)))
+            .build();
+        operation.parameters.get_or_insert_default().insert(0, RefOr::T(organization));
+    }
+    let problem =
+        ContentBuilder::new().schema(Some(Ref::from_schema_name(Problem::name()))).build();
+    let refusal = ResponseBuilder::new().content(MEDIA_TYPE, problem).build();
+    for statuses in ["4XX", "5XX"] {
+        operation.responses.responses.insert(statuses.to_owned(), RefOr::T(refusal.clone()));
+    }
+    let bearer = || vec![SecurityRequirement::new("bearer", Vec::<String>::new())];
+    operation.security.get_or_insert_with(bearer);
 }
 
 /// Returns the whole document as it is served and checked in.

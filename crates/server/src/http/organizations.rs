@@ -4,7 +4,6 @@ use axum::Json;
 use axum::extract::State;
 use keyferry_api::List;
 use keyferry_api::organizations::{CreateOrganization, OrganizationView, UpdateOrganization};
-use keyferry_api::problem::Problem;
 use keyferry_broker::organizations::OrganizationRecord;
 use keyferry_domain::id::OrganizationId;
 
@@ -16,12 +15,7 @@ use super::extract::{Body, Caller, Path};
 #[utoipa::path(
     post, path = "/organizations", operation_id = "create_organization", tag = "organizations",
     request_body = CreateOrganization,
-    responses(
-        (status = 201, body = OrganizationView),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 201, body = OrganizationView))
 )]
 pub(super) async fn create_organization(
     State(state): State<AppState>,
@@ -34,12 +28,7 @@ pub(super) async fn create_organization(
 /// Lists the organizations that the caller belongs to.
 #[utoipa::path(
     get, path = "/organizations", operation_id = "list_organizations", tag = "organizations",
-    responses(
-        (status = 200, body = List<OrganizationView>),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 200, body = List<OrganizationView>))
 )]
 pub(super) async fn list_organizations(
     State(state): State<AppState>,
@@ -55,13 +44,7 @@ pub(super) async fn list_organizations(
 /// Gets an organization.
 #[utoipa::path(
     get, path = "/", operation_id = "get_organization", tag = "organizations",
-    params(("organization" = String, Path, description = "The organization's id")),
-    responses(
-        (status = 200, body = OrganizationView),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 200, body = OrganizationView))
 )]
 pub(super) async fn get_organization(
     State(state): State<AppState>,
@@ -74,14 +57,8 @@ pub(super) async fn get_organization(
 /// Renames an organization.
 #[utoipa::path(
     patch, path = "/", operation_id = "update_organization", tag = "organizations",
-    params(("organization" = String, Path, description = "The organization's id")),
     request_body = UpdateOrganization,
-    responses(
-        (status = 200, body = OrganizationView),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 200, body = OrganizationView))
 )]
 pub(super) async fn update_organization(
     State(state): State<AppState>,

@@ -4,7 +4,6 @@ use axum::Json;
 use axum::extract::State;
 use keyferry_api::List;
 use keyferry_api::pipeline_members::{PipelineMemberView, SetPipelineMember};
-use keyferry_api::problem::Problem;
 use keyferry_broker::pipelines::PipelineMemberRecord;
 use keyferry_domain::id::{OrganizationId, PipelineId, UserId};
 
@@ -16,16 +15,8 @@ use super::extract::{Body, Caller, Path};
 #[utoipa::path(
     get, path = "/pipelines/{pipeline}/members", operation_id = "list_pipeline_members",
     tag = "pipelines",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        ("pipeline" = String, Path, description = "The pipeline's id"),
-    ),
-    responses(
-        (status = 200, body = List<PipelineMemberView>),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    params(("pipeline" = String, Path, description = "The pipeline's id")),
+    responses((status = 200, body = List<PipelineMemberView>))
 )]
 pub(super) async fn list_pipeline_members(
     State(state): State<AppState>,
@@ -44,17 +35,11 @@ pub(super) async fn list_pipeline_members(
     put, path = "/pipelines/{pipeline}/members/{user}", operation_id = "set_pipeline_member",
     tag = "pipelines",
     params(
-        ("organization" = String, Path, description = "The organization's id"),
         ("pipeline" = String, Path, description = "The pipeline's id"),
         ("user" = String, Path, description = "The member's user id"),
     ),
     request_body = SetPipelineMember,
-    responses(
-        (status = 200, body = PipelineMemberView),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 200, body = PipelineMemberView))
 )]
 pub(super) async fn set_pipeline_member(
     State(state): State<AppState>,
@@ -74,16 +59,10 @@ pub(super) async fn set_pipeline_member(
     delete, path = "/pipelines/{pipeline}/members/{user}", operation_id = "delete_pipeline_member",
     tag = "pipelines",
     params(
-        ("organization" = String, Path, description = "The organization's id"),
         ("pipeline" = String, Path, description = "The pipeline's id"),
         ("user" = String, Path, description = "The member's user id"),
     ),
-    responses(
-        (status = 204),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 204))
 )]
 pub(super) async fn delete_pipeline_member(
     State(state): State<AppState>,

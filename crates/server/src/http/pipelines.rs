@@ -7,7 +7,6 @@ use keyferry_api::pipelines::{
     CheckPipeline, CreatePipeline, DiagnosticView, PipelineChecked, PipelineQuery, PipelineSummary,
     PipelineView, RevisionView, UpdatePipeline,
 };
-use keyferry_api::problem::Problem;
 use keyferry_broker::pipelines::{Diagnostic, PipelineDetails, PipelineRecord, RevisionRecord};
 use keyferry_domain::id::{OrganizationId, PipelineId};
 use keyferry_domain::page::PageRequest;
@@ -21,14 +20,8 @@ use super::problem::Failure;
 /// Checks a pipeline's text without saving it.
 #[utoipa::path(
     post, path = "/pipelines/check", operation_id = "check_pipeline", tag = "pipelines",
-    params(("organization" = String, Path, description = "The organization's id")),
     request_body = CheckPipeline,
-    responses(
-        (status = 200, body = PipelineChecked),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 200, body = PipelineChecked))
 )]
 pub(super) async fn check_pipeline(
     State(state): State<AppState>,
@@ -45,14 +38,8 @@ pub(super) async fn check_pipeline(
 /// Creates a pipeline.
 #[utoipa::path(
     post, path = "/pipelines", operation_id = "create_pipeline", tag = "pipelines",
-    params(("organization" = String, Path, description = "The organization's id")),
     request_body = CreatePipeline,
-    responses(
-        (status = 201, body = PipelineView),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 201, body = PipelineView))
 )]
 pub(super) async fn create_pipeline(
     State(state): State<AppState>,
@@ -67,13 +54,8 @@ pub(super) async fn create_pipeline(
 /// Lists pipelines by name.
 #[utoipa::path(
     get, path = "/pipelines", operation_id = "list_pipelines", tag = "pipelines",
-    params(("organization" = String, Path, description = "The organization's id"), PipelineQuery),
-    responses(
-        (status = 200, body = List<PipelineSummary>),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    params(PipelineQuery),
+    responses((status = 200, body = List<PipelineSummary>))
 )]
 pub(super) async fn list_pipelines(
     State(state): State<AppState>,
@@ -91,16 +73,8 @@ pub(super) async fn list_pipelines(
 /// Gets a pipeline with its current revision and its bindings.
 #[utoipa::path(
     get, path = "/pipelines/{pipeline}", operation_id = "get_pipeline", tag = "pipelines",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        ("pipeline" = String, Path, description = "The pipeline's id"),
-    ),
-    responses(
-        (status = 200, body = PipelineView),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    params(("pipeline" = String, Path, description = "The pipeline's id")),
+    responses((status = 200, body = PipelineView))
 )]
 pub(super) async fn get_pipeline(
     State(state): State<AppState>,
@@ -113,17 +87,9 @@ pub(super) async fn get_pipeline(
 /// Saves a new revision, a new name, or both.
 #[utoipa::path(
     patch, path = "/pipelines/{pipeline}", operation_id = "update_pipeline", tag = "pipelines",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        ("pipeline" = String, Path, description = "The pipeline's id"),
-    ),
+    params(("pipeline" = String, Path, description = "The pipeline's id")),
     request_body = UpdatePipeline,
-    responses(
-        (status = 200, body = PipelineView),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 200, body = PipelineView))
 )]
 pub(super) async fn update_pipeline(
     State(state): State<AppState>,
@@ -142,16 +108,8 @@ pub(super) async fn update_pipeline(
 /// Deletes a pipeline and its bindings, and cancels its open runs. Runs that are over stay.
 #[utoipa::path(
     delete, path = "/pipelines/{pipeline}", operation_id = "delete_pipeline", tag = "pipelines",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        ("pipeline" = String, Path, description = "The pipeline's id"),
-    ),
-    responses(
-        (status = 204),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    params(("pipeline" = String, Path, description = "The pipeline's id")),
+    responses((status = 204))
 )]
 pub(super) async fn delete_pipeline(
     State(state): State<AppState>,
@@ -166,16 +124,10 @@ pub(super) async fn delete_pipeline(
     get, path = "/pipelines/{pipeline}/revisions/{number}", operation_id = "get_revision",
     tag = "pipelines",
     params(
-        ("organization" = String, Path, description = "The organization's id"),
         ("pipeline" = String, Path, description = "The pipeline's id"),
         ("number" = i64, Path, description = "The revision's number, from 1"),
     ),
-    responses(
-        (status = 200, body = RevisionView),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 200, body = RevisionView))
 )]
 pub(super) async fn get_revision(
     State(state): State<AppState>,

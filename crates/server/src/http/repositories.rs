@@ -3,7 +3,6 @@
 use axum::Json;
 use axum::extract::State;
 use keyferry_api::List;
-use keyferry_api::problem::Problem;
 use keyferry_api::repositories::{
     BranchMerged, BranchQuery, BranchView, DeleteBranch, DeleteTag, MergeBranch, MergeStrategy,
     RepositoryQuery, RepositoryView,
@@ -22,16 +21,10 @@ use super::problem::Failure;
 #[utoipa::path(
     get, path = "/connections/{connection}/repositories", operation_id = "list_repositories", tag = "repositories",
     params(
-        ("organization" = String, Path, description = "The organization's id"),
         ("connection" = String, Path, description = "The connection ID"),
         RepositoryQuery,
     ),
-    responses(
-        (status = 200, body = List<RepositoryView>),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 200, body = List<RepositoryView>))
 )]
 pub(super) async fn list_repositories(
     State(state): State<AppState>,
@@ -51,16 +44,10 @@ pub(super) async fn list_repositories(
 #[utoipa::path(
     get, path = "/connections/{connection}/branches", operation_id = "list_branches", tag = "repositories",
     params(
-        ("organization" = String, Path, description = "The organization's id"),
         ("connection" = String, Path, description = "The connection ID"),
         BranchQuery,
     ),
-    responses(
-        (status = 200, body = List<BranchView>),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 200, body = List<BranchView>))
 )]
 pub(super) async fn list_branches(
     State(state): State<AppState>,
@@ -82,16 +69,10 @@ pub(super) async fn list_branches(
 #[utoipa::path(
     delete, path = "/connections/{connection}/branches", operation_id = "delete_branch", tag = "repositories",
     params(
-        ("organization" = String, Path, description = "The organization's id"),
         ("connection" = String, Path, description = "The connection ID"),
         DeleteBranch,
     ),
-    responses(
-        (status = 204),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 204))
 )]
 pub(super) async fn delete_branch(
     State(state): State<AppState>,
@@ -111,17 +92,9 @@ pub(super) async fn delete_branch(
 /// Merges one branch into another by the service's own call.
 #[utoipa::path(
     post, path = "/connections/{connection}/merges", operation_id = "merge_branch", tag = "repositories",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        ("connection" = String, Path, description = "The connection ID"),
-    ),
+    params(("connection" = String, Path, description = "The connection ID")),
     request_body = MergeBranch,
-    responses(
-        (status = 200, body = BranchMerged),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 200, body = BranchMerged))
 )]
 pub(super) async fn merge_branch(
     State(state): State<AppState>,
@@ -139,16 +112,10 @@ pub(super) async fn merge_branch(
 #[utoipa::path(
     delete, path = "/connections/{connection}/tags", operation_id = "delete_tag", tag = "repositories",
     params(
-        ("organization" = String, Path, description = "The organization's id"),
         ("connection" = String, Path, description = "The connection ID"),
         DeleteTag,
     ),
-    responses(
-        (status = 204),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 204))
 )]
 pub(super) async fn delete_tag(
     State(state): State<AppState>,

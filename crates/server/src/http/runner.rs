@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use keyferry_api::problem::Problem;
 use keyferry_api::runner::{
     AppendLog, ClaimJob, ClaimedJob, FinishJob, Heartbeat, HeartbeatAnswer, JobConnection,
     UpdateStep,
@@ -19,12 +18,7 @@ use super::extract::{Body, Caller};
 #[utoipa::path(
     post, path = "/runner/claim", operation_id = "claim_job", tag = "runner",
     request_body = ClaimJob,
-    responses(
-        (status = 200, body = Option<ClaimedJob>),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 200, body = Option<ClaimedJob>))
 )]
 pub(super) async fn claim_job(
     State(state): State<AppState>,
@@ -40,12 +34,7 @@ pub(super) async fn claim_job(
 #[utoipa::path(
     post, path = "/runner/job/heartbeat", operation_id = "send_heartbeat", tag = "runner",
     request_body = Heartbeat,
-    responses(
-        (status = 200, body = HeartbeatAnswer),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 200, body = HeartbeatAnswer))
 )]
 pub(super) async fn send_heartbeat(
     State(state): State<AppState>,
@@ -63,12 +52,7 @@ pub(super) async fn send_heartbeat(
 #[utoipa::path(
     post, path = "/runner/job/log", operation_id = "append_log", tag = "runner",
     request_body = AppendLog,
-    responses(
-        (status = 204),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 204))
 )]
 pub(super) async fn append_log(
     State(state): State<AppState>,
@@ -82,12 +66,7 @@ pub(super) async fn append_log(
 #[utoipa::path(
     put, path = "/runner/job/step", operation_id = "update_step", tag = "runner",
     request_body = UpdateStep,
-    responses(
-        (status = 204),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 204))
 )]
 pub(super) async fn update_step(
     State(state): State<AppState>,
@@ -103,12 +82,7 @@ pub(super) async fn update_step(
 #[utoipa::path(
     post, path = "/runner/job/finish", operation_id = "finish_job", tag = "runner",
     request_body = FinishJob,
-    responses(
-        (status = 204),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 204))
 )]
 pub(super) async fn finish_job(
     State(state): State<AppState>,

@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::State;
-use keyferry_api::problem::Problem;
 use keyferry_api::runners::{CreateRunner, RunnerCreated, RunnerView};
 use keyferry_api::{List, PageQuery};
 use keyferry_broker::runners::{NewRunner, RunnerRecord};
@@ -17,14 +16,8 @@ use super::problem::Failure;
 /// Registers a runner; its token is in this answer only.
 #[utoipa::path(
     post, path = "/runners", operation_id = "create_runner", tag = "runners",
-    params(("organization" = String, Path, description = "The organization's id")),
     request_body = CreateRunner,
-    responses(
-        (status = 201, body = RunnerCreated),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 201, body = RunnerCreated))
 )]
 pub(super) async fn create_runner(
     State(state): State<AppState>,
@@ -39,16 +32,8 @@ pub(super) async fn create_runner(
 /// Lists the runners of the organization.
 #[utoipa::path(
     get, path = "/runners", operation_id = "list_runners", tag = "runners",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        PageQuery,
-    ),
-    responses(
-        (status = 200, body = List<RunnerView>),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    params(PageQuery),
+    responses((status = 200, body = List<RunnerView>))
 )]
 pub(super) async fn list_runners(
     State(state): State<AppState>,
@@ -64,16 +49,8 @@ pub(super) async fn list_runners(
 /// Deletes a runner; its token stops working at once.
 #[utoipa::path(
     delete, path = "/runners/{runner}", operation_id = "delete_runner", tag = "runners",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        ("runner" = String, Path, description = "The runner's id"),
-    ),
-    responses(
-        (status = 204),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    params(("runner" = String, Path, description = "The runner's id")),
+    responses((status = 204))
 )]
 pub(super) async fn delete_runner(
     State(state): State<AppState>,

@@ -5,7 +5,6 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use keyferry_api::List;
-use keyferry_api::problem::Problem;
 use keyferry_api::runs::{CreateRun, JobView, LogPart, LogQuery, RunQuery, RunView, StepView};
 use keyferry_broker::runs::{JobRecord, NewRun, RunDetails, RunFilter, StepRecord};
 use keyferry_domain::id::{JobId, OrganizationId, PipelineId, RunId};
@@ -19,17 +18,9 @@ use super::problem::Failure;
 /// Starts a run of a pipeline's current revision.
 #[utoipa::path(
     post, path = "/pipelines/{pipeline}/runs", operation_id = "create_run", tag = "runs",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        ("pipeline" = String, Path, description = "The pipeline's id"),
-    ),
+    params(("pipeline" = String, Path, description = "The pipeline's id")),
     request_body = CreateRun,
-    responses(
-        (status = 201, body = RunView),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 201, body = RunView))
 )]
 pub(super) async fn create_run(
     State(state): State<AppState>,
@@ -46,13 +37,8 @@ pub(super) async fn create_run(
 /// Lists runs, newest first, without their jobs.
 #[utoipa::path(
     get, path = "/runs", operation_id = "list_runs", tag = "runs",
-    params(("organization" = String, Path, description = "The organization's id"), RunQuery),
-    responses(
-        (status = 200, body = List<RunView>),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    params(RunQuery),
+    responses((status = 200, body = List<RunView>))
 )]
 pub(super) async fn list_runs(
     State(state): State<AppState>,
@@ -70,16 +56,8 @@ pub(super) async fn list_runs(
 /// Gets a run with its jobs and steps.
 #[utoipa::path(
     get, path = "/runs/{run}", operation_id = "get_run", tag = "runs",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        ("run" = String, Path, description = "The run's id"),
-    ),
-    responses(
-        (status = 200, body = RunView),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    params(("run" = String, Path, description = "The run's id")),
+    responses((status = 200, body = RunView))
 )]
 pub(super) async fn get_run(
     State(state): State<AppState>,
@@ -92,16 +70,8 @@ pub(super) async fn get_run(
 /// Cancels a run. Canceling it again, or one that is over, changes nothing.
 #[utoipa::path(
     post, path = "/runs/{run}/cancel", operation_id = "cancel_run", tag = "runs",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        ("run" = String, Path, description = "The run's id"),
-    ),
-    responses(
-        (status = 200, body = RunView),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    params(("run" = String, Path, description = "The run's id")),
+    responses((status = 200, body = RunView))
 )]
 pub(super) async fn cancel_run(
     State(state): State<AppState>,
@@ -115,16 +85,10 @@ pub(super) async fn cancel_run(
 #[utoipa::path(
     post, path = "/runs/{run}/jobs/{job}/retry", operation_id = "retry_job", tag = "runs",
     params(
-        ("organization" = String, Path, description = "The organization's id"),
         ("run" = String, Path, description = "The run's id"),
         ("job" = String, Path, description = "The job's id"),
     ),
-    responses(
-        (status = 200, body = RunView),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 200, body = RunView))
 )]
 pub(super) async fn retry_job(
     State(state): State<AppState>,
@@ -138,17 +102,11 @@ pub(super) async fn retry_job(
 #[utoipa::path(
     get, path = "/runs/{run}/jobs/{job}/log", operation_id = "read_job_log", tag = "runs",
     params(
-        ("organization" = String, Path, description = "The organization's id"),
         ("run" = String, Path, description = "The run's id"),
         ("job" = String, Path, description = "The job's id"),
         LogQuery,
     ),
-    responses(
-        (status = 200, body = LogPart),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 200, body = LogPart))
 )]
 pub(super) async fn read_job_log(
     State(state): State<AppState>,

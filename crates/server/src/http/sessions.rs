@@ -4,7 +4,6 @@
 
 use axum::Json;
 use axum::extract::State;
-use keyferry_api::problem::Problem;
 use keyferry_api::sessions::{
     AcceptInvitation, ChangePassword, CreateSession, CurrentUser, Membership, SessionCreated,
     SetUpServer,
@@ -21,11 +20,7 @@ use super::extract::{AnonymousCaller, Body, Caller};
 #[utoipa::path(
     post, path = "/setup", operation_id = "set_up_server", tag = "sessions",
     request_body = SetUpServer,
-    responses(
-        (status = 201, body = SessionCreated),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
+    responses((status = 201, body = SessionCreated)),
     security(())
 )]
 pub(super) async fn set_up_server(
@@ -52,11 +47,7 @@ pub(super) async fn set_up_server(
 #[utoipa::path(
     post, path = "/invitations/accept", operation_id = "accept_invitation", tag = "sessions",
     request_body = AcceptInvitation,
-    responses(
-        (status = 201, body = SessionCreated),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
+    responses((status = 201, body = SessionCreated)),
     security(())
 )]
 pub(super) async fn accept_invitation(
@@ -73,11 +64,7 @@ pub(super) async fn accept_invitation(
 #[utoipa::path(
     post, path = "/sessions", operation_id = "create_session", tag = "sessions",
     request_body = CreateSession,
-    responses(
-        (status = 201, body = SessionCreated),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
+    responses((status = 201, body = SessionCreated)),
     security(())
 )]
 pub(super) async fn create_session(
@@ -93,12 +80,7 @@ pub(super) async fn create_session(
 /// Ends the session that the caller is using.
 #[utoipa::path(
     delete, path = "/sessions/current", operation_id = "delete_session", tag = "sessions",
-    responses(
-        (status = 204),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 204))
 )]
 pub(super) async fn delete_session(
     State(state): State<AppState>,
@@ -110,12 +92,7 @@ pub(super) async fn delete_session(
 /// Tells who the caller is.
 #[utoipa::path(
     get, path = "/user", operation_id = "get_current_user", tag = "sessions",
-    responses(
-        (status = 200, body = CurrentUser),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 200, body = CurrentUser))
 )]
 pub(super) async fn get_current_user(
     State(state): State<AppState>,
@@ -128,12 +105,7 @@ pub(super) async fn get_current_user(
 #[utoipa::path(
     put, path = "/user/password", operation_id = "change_password", tag = "sessions",
     request_body = ChangePassword,
-    responses(
-        (status = 204),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 204))
 )]
 pub(super) async fn change_password(
     State(state): State<AppState>,

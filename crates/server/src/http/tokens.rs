@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::State;
-use keyferry_api::problem::Problem;
 use keyferry_api::tokens::{CreateToken, TokenCreated, TokenView};
 use keyferry_api::{List, PageQuery};
 use keyferry_broker::tokens::{NewToken, PersonalToken};
@@ -17,14 +16,8 @@ use super::problem::Failure;
 /// Creates an API token of the caller.
 #[utoipa::path(
     post, path = "/tokens", operation_id = "create_token", tag = "tokens",
-    params(("organization" = String, Path, description = "The organization's id")),
     request_body = CreateToken,
-    responses(
-        (status = 201, body = TokenCreated),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 201, body = TokenCreated))
 )]
 pub(super) async fn create_token(
     State(state): State<AppState>,
@@ -40,16 +33,8 @@ pub(super) async fn create_token(
 /// Lists the caller's tokens; those who may see everyone's get everyone's.
 #[utoipa::path(
     get, path = "/tokens", operation_id = "list_tokens", tag = "tokens",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        PageQuery,
-    ),
-    responses(
-        (status = 200, body = List<TokenView>),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    params(PageQuery),
+    responses((status = 200, body = List<TokenView>))
 )]
 pub(super) async fn list_tokens(
     State(state): State<AppState>,
@@ -65,16 +50,8 @@ pub(super) async fn list_tokens(
 /// Revokes a token; it stops working at once.
 #[utoipa::path(
     delete, path = "/tokens/{token}", operation_id = "delete_token", tag = "tokens",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        ("token" = String, Path, description = "The token's id"),
-    ),
-    responses(
-        (status = 204),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    params(("token" = String, Path, description = "The token's id")),
+    responses((status = 204))
 )]
 pub(super) async fn delete_token(
     State(state): State<AppState>,

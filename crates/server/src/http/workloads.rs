@@ -1,7 +1,6 @@
 //! Workloads: commands outside pipelines.
 
 use axum::extract::State;
-use keyferry_api::problem::Problem;
 use keyferry_api::workloads::{CreateWorkload, WorkloadConnection, WorkloadCreated};
 use keyferry_broker::workloads::NewWorkload;
 use keyferry_domain::id::{OrganizationId, WorkloadId};
@@ -13,14 +12,8 @@ use super::extract::{Body, Caller, Path};
 /// Starts a workload of the caller.
 #[utoipa::path(
     post, path = "/workloads", operation_id = "create_workload", tag = "workloads",
-    params(("organization" = String, Path, description = "The organization's id")),
     request_body = CreateWorkload,
-    responses(
-        (status = 201, body = WorkloadCreated),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    responses((status = 201, body = WorkloadCreated))
 )]
 pub(super) async fn create_workload(
     State(state): State<AppState>,
@@ -44,16 +37,8 @@ pub(super) async fn create_workload(
 /// Ends a workload and its leases.
 #[utoipa::path(
     delete, path = "/workloads/{workload}", operation_id = "end_workload", tag = "workloads",
-    params(
-        ("organization" = String, Path, description = "The organization's id"),
-        ("workload" = String, Path, description = "The workload's id"),
-    ),
-    responses(
-        (status = 204),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = []))
+    params(("workload" = String, Path, description = "The workload's id")),
+    responses((status = 204))
 )]
 pub(super) async fn end_workload(
     State(state): State<AppState>,

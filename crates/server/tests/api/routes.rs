@@ -56,6 +56,33 @@ pub(crate) fn operations() -> Vec<Operation> {
     found
 }
 
+#[test]
+fn every_operation_is_described_with_each_parameter_once_and_with_its_refusals() {
+    let document = serde_json::to_value(openapi::document()).unwrap();
+    let problem = json!({"$ref": "#/components/schemas/Problem"});
+    for (template, item) in document["paths"].as_object().unwrap() {
+        for operation in item.as_object().unwrap().values() {
+            let id = &operation["operationId"];
+            let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+            let mut names: Vec<&str> =
+                parameters.iter().map(|parameter| parameter["name"].as_str().unwrap()).collect();
+            names.sort_unstable();
+            assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{id}: {names:?}");
+            for part in template.split('/') {
+                let name = part.strip_prefix('{').and_then(|part| part.strip_suffix('}'));
+                assert!(name.is_none_or(|name| names.contains(&name)), "{id}: {part}");
+            }
+            for statuses in ["4XX", "5XX"] {
+                let refusal = &operation["responses"][statuses]["content"];
+                assert_eq!(refusal["application/problem+json"]["schema"], problem, "{id}");
+            }
+        }
+    }
+    for schema in ["Problem", "FieldProblem"] {
+        assert!(document["components"]["schemas"][schema].is_object(), "{schema}");
+    }
+}
+
 /// Returns an id of the right form that nothing has.
 fn absent(name: &str) -> &'static str {
     match name {
