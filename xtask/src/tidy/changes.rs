@@ -19,6 +19,7 @@ const WAYS_TO_WRITE: &[&str] = &[
     ".change(",
     ".execute(",
     ".insert(",
+    ".insert_all(",
     ".save(",
     ".save_where(",
     ".together(",
@@ -32,7 +33,12 @@ const HARMLESS: &[&str] = &[".begin()", ".close()", ".is_embedded()", ".ping()"]
 const WITHOUT_EVENT: &[(&str, &str, &str)] = &[
     ("authentication.rs", "sessions::touch", "when a session was last used"),
     ("authentication.rs", "tokens::touch", "when a token was last used"),
+    ("connections/checks.rs", "connections::claim_due_checks", "who tries a connection"),
+    ("connections/checks.rs", "connections::schedule_checks", "when a connection is tried"),
     ("credentials.rs", "connections_on", "only reads"),
+    ("idempotency_keys.rs", "idempotency_keys::complete", "what a request was answered"),
+    ("idempotency_keys.rs", "idempotency_keys::release", "a request that did nothing"),
+    ("idempotency_keys.rs", "idempotency_keys::reserve", "a request that is under way"),
     ("jobs/claim.rs", "runners::touch", "a sign of life of a runner"),
     ("jobs/log.rs", "run_logs::append", "the log of a job"),
     ("jobs/report.rs", "jobs::heartbeat", "a sign of life of a job"),
@@ -42,6 +48,7 @@ const WITHOUT_EVENT: &[(&str, &str, &str)] = &[
     ("leases/revoke.rs", "leases::claim_due", "who takes back what has ended"),
     ("leases/revoke.rs", "save_lease", "when that is tried again"),
     ("sessions.rs", "users::update", "the same password, hashed anew"),
+    ("sweep.rs", "idempotency_keys::delete_expired", "answers that are a day old"),
 ];
 
 /// The functions of a file of the store that only read, as `module::function`.

@@ -123,7 +123,7 @@ impl Broker {
             return Ok(());
         }
         if health.status == connection.health_status {
-            return change.commit().await.map_err(store_failed);
+            return self.commit_all(change, actor, Vec::new()).await;
         }
         let target = Target::new("connection", &connection.id);
         let event = Event::done("connection.verify", target)
