@@ -20,6 +20,10 @@ use crate::Broker;
 use crate::audit::{Event, Told};
 use crate::failure::store_failed;
 
+/// How often the end of one lease is tried. A live lease changes once, when it is handed over: what
+/// is more is a margin.
+const TRIES: usize = 4;
+
 /// Whose leases end.
 #[derive(Debug, Clone)]
 pub(crate) enum LeasesOf {
@@ -108,27 +112,34 @@ impl Broker {
         }
     }
 
-    /// Ends a lease that somebody has found, unless it has ended by itself.
+    /// Ends a lease that somebody has found, unless it has ended by itself. `Ok` means that it is
+    /// ending or ended.
     pub(super) async fn end_by_hand(
         &self,
         actor: &Actor,
-        record: LeaseRecord,
+        mut record: LeaseRecord,
         event: Event,
         reason: EndReason,
     ) -> Result<()> {
         // First, so that nothing of this lease is handed over again once it has ended.
         self.leases.forget_holder(record.lease.holder.id());
-        if !matches!(record.lease.state, LeaseState::Pending | LeaseState::Active) {
-            return Ok(());
-        }
         let organization = record.lease.organization.clone();
-        let record = self.ending(record, reason)?;
-        let mut change = self.store.begin().await.map_err(store_failed)?;
-        if save_lease(&mut change, &record).await? {
-            self.commit(change, actor, Some(&organization), event).await?;
-            self.jobs.ring_leases();
+        for _ in 0..TRIES {
+            if !matches!(record.lease.state, LeaseState::Pending | LeaseState::Active) {
+                return Ok(());
+            }
+            let ending = self.ending(record, reason)?;
+            let mut change = self.store.begin().await.map_err(store_failed)?;
+            if save_lease(&mut change, &ending).await? {
+                self.commit(change, actor, Some(&organization), event).await?;
+                self.jobs.ring_leases();
+                return Ok(());
+            }
+            drop(change);
+            // Ended by somebody else, or handed over at this moment and alive.
+            record = self.find_lease(&organization, &ending.lease.id).await?;
         }
-        Ok(())
+        Err(Error::internal("a lease that changes again and again and does not end"))
     }
 
     /// Commits a change in which holders or connections ended, with the events that tell of it and

@@ -7,6 +7,7 @@
     reason = "`[x.clone()]` reads as the list it stands for"
 )]
 
+mod at_once;
 mod bindings;
 mod checks;
 mod connections;
