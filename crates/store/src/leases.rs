@@ -186,6 +186,20 @@ pub async fn list(
     page(&mut on.into(), filter, request, |record: &LeaseRecord| record.lease.id.to_string()).await
 }
 
+/// Lists the leases of a job or workload that have ended, or are ending, before their time was up.
+pub async fn list_cut_short(
+    on: impl Into<On<'_>>,
+    organization: &OrganizationId,
+    holder_id: &str,
+    now: Timestamp,
+) -> Result<Vec<LeaseId>> {
+    let sql = "SELECT id FROM leases WHERE organization_id = $1 AND holder_id = $2 \
+               AND state NOT IN ('pending', 'active') AND expires_at > $3 ORDER BY id";
+    let params = params![organization, holder_id, now];
+    let rows = on.into().query("leases", sql.to_owned(), params).await?;
+    rows.iter().map(|row| row.get("id")).collect()
+}
+
 /// Writes state, expiry, hand-over, residue, attempts, last error and due time; returns the new version.
 pub async fn update(on: impl Into<On<'_>>, record: &LeaseRecord) -> Result<i64> {
     on.into().save(record).await

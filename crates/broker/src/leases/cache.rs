@@ -3,7 +3,7 @@
 //! Three things: who a token stands for, what a holder may have, and the material that was handed
 //! over. The first two are forgotten whenever anything changes in this process, and after
 //! [`TRUST`] anyway, since another server may have changed it. Material belongs to one holder and
-//! goes with it.
+//! goes with it; that of a lease which another server has ended goes when the holder is read anew.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use keyferry_domain::actor::Identity;
 use keyferry_domain::audit::Target;
 use keyferry_domain::connection::ConnectionId;
-use keyferry_domain::id::{JobId, OrganizationId, RunId, WorkloadId};
+use keyferry_domain::id::{JobId, LeaseId, OrganizationId, RunId, WorkloadId};
 use keyferry_domain::lease::Holder;
 use keyferry_domain::operation::{Access, Operation, RepositoryPath};
 use keyferry_domain::run::Isolation;
@@ -19,7 +19,9 @@ use keyferry_pipeline::{ConnectionPlan, Definition, JobKey, JobPlan, Purpose};
 use keyferry_policy::{Action, Decision};
 use keyferry_store::bindings::{BindingRecord, BindingState};
 use keyferry_store::runs::RunRecord;
-use keyferry_store::{StoreError, bindings, connections, jobs, pipelines, runs, tokens, workloads};
+use keyferry_store::{
+    StoreError, bindings, connections, jobs, leases, pipelines, runs, tokens, workloads,
+};
 use keyferry_vault::fingerprint;
 
 use super::reach::{Reach, Right};
@@ -53,9 +55,18 @@ pub(crate) struct HolderContext {
     reaches: BTreeMap<ConnectionId, Result<Reach, Refusal>>,
     /// The first place that is refused its connection, also when another place has it.
     refused: Option<Refusal>,
+    /// Its leases that were ended before their time, by whichever server: what is remembered of
+    /// them is not handed over again. Looked for by [`Broker::holder_context`] alone; what is about
+    /// to be minted needs no such list.
+    cut_short: Vec<LeaseId>,
 }
 
 impl HolderContext {
+    /// Tells whether a lease of the holder was ended before its time. It never comes back to life.
+    pub(super) fn is_cut_short(&self, lease: &LeaseId) -> bool {
+        self.cut_short.contains(lease)
+    }
+
     /// Returns what the holder may have through a connection.
     pub(super) fn reach(&self, connection: &ConnectionId) -> Result<&Reach, Refusal> {
         match self.reaches.get(connection) {
@@ -103,15 +114,20 @@ impl Broker {
             return Ok(context);
         }
         let generation = self.leases.generation();
-        let context = Arc::new(match &actor.identity {
+        let (mut context, organization) = match &actor.identity {
             Identity::Job { organization, run, job } => {
-                self.job_context(organization, run, job).await?
+                (self.job_context(organization, run, job).await?, organization)
             }
             Identity::Workload { organization, workload } => {
-                self.workload_context(organization, workload).await?
+                (self.workload_context(organization, workload).await?, organization)
             }
             _ => return Err(Error::internal("a holder that is neither job nor workload")),
-        });
+        };
+        let now = self.clock.now();
+        context.cut_short = leases::list_cut_short(&self.store, organization, &id, now)
+            .await
+            .map_err(store_failed)?;
+        let context = Arc::new(context);
         self.leases.keep_holder(generation, id, Arc::clone(&context)).await;
         Ok(context)
     }
@@ -177,6 +193,7 @@ impl Broker {
                     isolation: job.isolation,
                     reaches: plan.connections.iter().map(refuse).collect(),
                     refused: Some(refusal),
+                    cut_short: Vec::new(),
                 });
             }
         };
@@ -209,7 +226,14 @@ impl Broker {
                 }
             }
         }
-        Ok(HolderContext { holder, ends_at: None, isolation: job.isolation, reaches, refused })
+        Ok(HolderContext {
+            holder,
+            ends_at: None,
+            isolation: job.isolation,
+            reaches,
+            refused,
+            cut_short: Vec::new(),
+        })
     }
 
     /// Reads the revision that a run is of; the inner error tells why nothing of it can run.
@@ -296,6 +320,7 @@ impl Broker {
             isolation: None,
             reaches,
             refused: None,
+            cut_short: Vec::new(),
         })
     }
 

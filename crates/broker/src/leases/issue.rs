@@ -88,7 +88,8 @@ impl Broker {
             operation: operation.clone(),
         };
         if let Some(known) = self.leases.material.get(&key).await {
-            if known.expires_at >= self.clock.now().plus(LEAST_LIFE) {
+            let has_time = known.expires_at >= self.clock.now().plus(LEAST_LIFE);
+            if has_time && !context.is_cut_short(&known.id) {
                 return self.hand_over_again(actor, organization, known).await;
             }
             self.leases.material.invalidate(&key).await;

@@ -22,4 +22,5 @@ mod one_commit;
 mod pipelines;
 mod runs;
 mod scenes;
+mod two_servers;
 mod unreadable;

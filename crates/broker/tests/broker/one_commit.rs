@@ -38,7 +38,7 @@ async fn each(test: impl AsyncFn(&TestBroker)) {
 }
 
 /// Runs a test with an empty database of each engine.
-async fn each_url(test: impl AsyncFn(String)) {
+pub(crate) async fn each_url(test: impl AsyncFn(String)) {
     if require(databases::PROGRAMS) {
         let folder = tempfile::tempdir().unwrap();
         test(format!("sqlite://{}", folder.path().join("keyferry.db").display())).await;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use keyferry_domain::Timestamp;
+use keyferry_domain::id::OrganizationId;
 use keyferry_domain::lease::{EndReason, Holder, Lease, LeaseState, Residue};
 use keyferry_store::leases::{self, LeaseFilter, LeaseRecord};
 use keyferry_store::{Journal, StoreError};
@@ -68,6 +69,39 @@ async fn states_are_written_by_compare_and_set() {
         record = LeaseRecord { lease: ended, due_at: None, version: 2 };
         assert_eq!(leases::update(&world.store, &record).await.unwrap(), 3);
         assert_eq!(find(world, &lease).await.lease.state, record.lease.state);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_cut_short_is_found_by_its_holder_while_its_time_is_not_up() {
+    each(async |world| {
+        let organization = world.organization_id();
+        let live = world.lease(&organization, None);
+        let [mut minted, mut stored, mut other] =
+            [Some("h"), None, None].map(|handle| world.lease(&organization, handle));
+        for lease in [&mut minted, &mut stored] {
+            lease.holder = live.holder.clone();
+            lease.expires_at = live.expires_at;
+        }
+        other.holder = Holder::Workload { workload: world.workload_id() };
+        store(world, &[&live, &minted, &stored, &other]).await;
+        let holder = live.holder.id();
+        let cut_short = async |organization: &OrganizationId, now| {
+            leases::list_cut_short(&world.store, organization, holder, now).await.unwrap()
+        };
+        assert_eq!(cut_short(&organization, world.now()).await, []);
+        for lease in [&minted, &stored, &other] {
+            let record =
+                LeaseRecord::new(lease.clone().end(world.now(), EndReason::Revoked).unwrap());
+            leases::update(&world.store, &record).await.unwrap();
+        }
+        let ended = [minted.id, stored.id];
+        assert_eq!(cut_short(&organization, world.now()).await, ended);
+        assert_eq!(cut_short(&world.organization_id(), world.now()).await, []);
+        let last = live.expires_at.minus(Duration::from_millis(1));
+        assert_eq!(cut_short(&organization, last).await, ended);
+        assert_eq!(cut_short(&organization, live.expires_at).await, []);
     })
     .await;
 }
