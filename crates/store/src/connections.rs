@@ -197,7 +197,7 @@ pub async fn is_visible_to(
 
 /// Changes a connection that is not deleted; returns the new version.
 pub async fn update(on: impl Into<On<'_>>, record: &ConnectionRecord) -> Result<i64> {
-    on.into().save_where(record, " AND deleted_at IS NULL").await
+    on.into().save_where(record, " AND deleted_at IS NULL", Vec::new()).await
 }
 
 /// Writes what a check found and when the next one is due, without counting as a change: only if

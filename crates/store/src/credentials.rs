@@ -165,7 +165,7 @@ pub async fn list(
 
 /// Changes name or owner; returns the new version.
 pub async fn update(on: impl Into<On<'_>>, record: &CredentialRecord) -> Result<i64> {
-    on.into().save_where(record, " AND deleted_at IS NULL").await
+    on.into().save_where(record, " AND deleted_at IS NULL", Vec::new()).await
 }
 
 /// Makes `next` the current version; the one before stays usable until `previous_until`, and

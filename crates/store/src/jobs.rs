@@ -117,6 +117,17 @@ pub async fn update(on: impl Into<On<'_>>, record: &JobRecord) -> Result<i64> {
     on.into().save(record).await
 }
 
+/// Changes a running job whose runner has not been heard of in time, like [`update`]; with a sign
+/// of life since it was read, the record is stale.
+pub async fn update_silent(
+    on: impl Into<On<'_>>,
+    record: &JobRecord,
+    now: Timestamp,
+) -> Result<i64> {
+    // A heartbeat is no change of the version, and what it moves is asked here.
+    on.into().save_where(record, " AND heartbeat_due_at <= ?", params![now]).await
+}
+
 /// What a runner brings to a claim.
 #[derive(Debug, Clone)]
 pub struct Claim {
@@ -221,7 +232,7 @@ pub async fn requeue_unheard(
 }
 
 /// Lists running jobs whose runner was not heard of in time, over all organizations; at most
-/// `limit`. Whoever ends one does so by [`update`], which only one server wins.
+/// `limit`. Whoever ends one does so by [`update_silent`], which only one server wins.
 pub async fn jobs_with_missed_heartbeat(
     on: impl Into<On<'_>>,
     now: Timestamp,

@@ -150,7 +150,7 @@ pub async fn list(
 /// Changes name or owner; returns the new version. A name that is taken is
 /// [`crate::StoreError::AlreadyExists`]; a transaction cannot go on after that.
 pub async fn update(on: impl Into<On<'_>>, record: &PipelineRecord) -> Result<i64> {
-    on.into().save_where(record, " AND deleted_at IS NULL").await
+    on.into().save_where(record, " AND deleted_at IS NULL", Vec::new()).await
 }
 
 /// Adds a revision and changes the pipeline with it, in one transaction; the caller has put
@@ -161,7 +161,7 @@ pub async fn save_revision(
     revision: &RevisionRecord,
 ) -> Result<i64> {
     let mut on = on.into().together().await?;
-    let version = on.save_where(record, " AND deleted_at IS NULL").await?;
+    let version = on.save_where(record, " AND deleted_at IS NULL", Vec::new()).await?;
     on.insert(revision).await?;
     on.finish().await?;
     Ok(version)

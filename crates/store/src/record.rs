@@ -166,14 +166,16 @@ impl On<'_> {
     /// Writes the changeable columns of a row that has a `version`, if it still has the record's
     /// version; returns the new one.
     pub(crate) async fn save<R: Record>(&mut self, record: &R) -> Result<i64> {
-        self.save_where(record, "").await
+        self.save_where(record, "", Vec::new()).await
     }
 
-    /// Like [`Self::save`], with a further condition without parameters.
+    /// Like [`Self::save`], with a further condition on the row as it was before, in which each `?`
+    /// stands for the next of `values`.
     pub(crate) async fn save_where<R: Record>(
         &mut self,
         record: &R,
         condition: &str,
+        values: Vec<Param>,
     ) -> Result<i64> {
         let (mut changes, mut keys, mut params) = (Vec::new(), Vec::new(), Vec::new());
         for ((column, part), param) in R::PARTS.iter().zip(record.params()) {
@@ -185,6 +187,11 @@ impl On<'_> {
             };
             params.push(param);
             list.push(format!("{column} = ${}", params.len()));
+        }
+        let mut condition = condition.to_owned();
+        for value in values {
+            params.push(value);
+            condition = condition.replacen('?', &format!("${}", params.len()), 1);
         }
         let sql = format!(
             "UPDATE {} SET {}, version = version + 1 WHERE {}{condition} RETURNING version",

@@ -6,7 +6,7 @@ use keyferry_domain::actor::Identity;
 use keyferry_domain::audit::Target;
 use keyferry_domain::connection::ConnectionId;
 use keyferry_domain::id::{JobId, OrganizationId, RunId, RunnerId};
-use keyferry_domain::run::{Isolation, JobState};
+use keyferry_domain::run::Isolation;
 use keyferry_domain::secret::SecretString;
 use keyferry_domain::token::{Token, TokenKind};
 use keyferry_domain::{Actor, Error, Result};
@@ -17,6 +17,7 @@ use keyferry_store::{jobs, runners};
 use keyferry_vault::hash_token;
 
 use super::doorbell::Patience;
+use super::finish::End;
 use super::{HEARTBEAT_LIMIT, LONGEST_WAIT};
 use crate::Broker;
 use crate::access::Subject;
@@ -180,7 +181,7 @@ impl Broker {
     async fn refuse_job(&self, actor: &Actor, job: JobRecord, refusal: String) -> Result<()> {
         let event = Event::refused("job.claim", Target::new("job", &job.id), &refusal)
             .with("run", &job.run_id);
-        self.end_job_with(actor, job, JobState::Failed, Some(refusal), Some(event)).await.map(drop)
+        self.end_job_with(actor, job, End::refused(event, refusal)).await.map(drop)
     }
 }
 

@@ -18,6 +18,29 @@ use crate::leases::{EndedLeases, LeasesOf};
 /// Lost jobs that are ended in one go.
 const BATCH: u32 = 100;
 
+/// How a job ends.
+pub(super) struct End {
+    state: JobState,
+    reason: Option<String>,
+    /// The refusal that ends it, which is recorded with it.
+    refusal: Option<Event>,
+    /// Whether it ends because nothing was heard of it. Then a sign of life that comes before the
+    /// end is written keeps it alive.
+    is_lost: bool,
+}
+
+impl End {
+    fn lost(state: JobState, reason: String) -> Self {
+        Self { state, reason: Some(reason), refusal: None, is_lost: true }
+    }
+
+    /// It fails, because it is refused what it needs.
+    pub(super) fn refused(refusal: Event, reason: String) -> Self {
+        let (state, reason) = (JobState::Failed, Some(reason));
+        Self { state, reason, refusal: Some(refusal), is_lost: false }
+    }
+}
+
 impl Broker {
     /// Ends the calling job: its token stops working, its leases end, the run goes on.
     pub async fn finish_job(
@@ -65,8 +88,8 @@ impl Broker {
             .map_err(store_failed)?;
         if run.is_some_and(|run| run.cancel_requested_at.is_some()) {
             let reason = "the run was canceled, and nothing was heard of its runner since";
-            let reason = Some(reason.to_owned());
-            return self.end_job(actor, job, JobState::Canceled, reason).await.map(drop);
+            let end = End::lost(JobState::Canceled, reason.to_owned());
+            return self.end_job_with(actor, job, end).await.map(drop);
         }
         if self.take_back_claim(actor, &job).await? {
             return Ok(());
@@ -78,7 +101,7 @@ impl Broker {
             }
             _ => lost.to_owned(),
         };
-        self.end_job(actor, job, JobState::Failed, Some(reason)).await.map(drop)
+        self.end_job_with(actor, job, End::lost(JobState::Failed, reason)).await.map(drop)
     }
 
     /// Ends a running job; `false` when somebody else did at the same moment. The job and its
@@ -90,18 +113,18 @@ impl Broker {
         state: JobState,
         reason: Option<String>,
     ) -> Result<bool> {
-        self.end_job_with(actor, job, state, reason, None).await
+        let end = End { state, reason, refusal: None, is_lost: false };
+        self.end_job_with(actor, job, end).await
     }
 
-    /// Like [`Self::end_job`], with the event of the refusal that ends it.
+    /// Like [`Self::end_job`], with what else there is to say of the end.
     pub(super) async fn end_job_with(
         &self,
         actor: &Actor,
         mut job: JobRecord,
-        state: JobState,
-        reason: Option<String>,
-        refusal: Option<Event>,
+        end: End,
     ) -> Result<bool> {
+        let End { state, reason, refusal, is_lost } = end;
         let now = self.clock.now();
         job.state = state;
         job.reason = reason;
@@ -116,7 +139,12 @@ impl Broker {
         };
         let why = job.reason.as_deref().unwrap_or("the job ended");
         let mut change = self.store.begin().await.map_err(store_failed)?;
-        match jobs::update(&mut change, &job).await {
+        let written = if is_lost {
+            jobs::update_silent(&mut change, &job, now).await
+        } else {
+            jobs::update(&mut change, &job).await
+        };
+        match written {
             Ok(_) => {}
             Err(StoreError::Stale { .. }) => return Ok(false),
             Err(error) => return Err(store_failed(error)),

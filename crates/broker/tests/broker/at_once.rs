@@ -1,18 +1,22 @@
 //! What happens at the same moment as something else: what the broker has read is changed before it
 //! writes. Nothing is lost by that, and nothing is said to be done that is not.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use keyferry_broker::leases::LeaseFilter;
 use keyferry_domain::Clock as _;
+use keyferry_domain::actor::Identity;
 use keyferry_domain::lease::{EndReason, Lease, LeaseState};
 use keyferry_domain::operation::{Access, Operation};
 use keyferry_domain::page::PageRequest;
-use keyferry_store::{Change, Store, StoreOptions, leases};
+use keyferry_domain::run::{JobState, RunState};
+use keyferry_store::{Change, Store, StoreOptions, jobs, leases};
 
 use crate::fixture::{TestBroker, eventually};
 use crate::gitea::Gitea;
+use crate::scenes::{TWO_STAGES, claim_next, finish, job, pipeline, run, runner, start};
 
 /// How long a call has to read, before what it has read is changed.
 const READING: Duration = Duration::from_millis(500);
@@ -80,4 +84,52 @@ async fn a_lease_that_is_handed_over_while_somebody_ends_it_is_ended() {
     test.advance(61);
     test.broker.sweep_leases(&test.broker.system_actor()).await.unwrap();
     assert_eq!(gitea.live_tokens(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_heard_of_at_the_last_moment_is_not_lost() {
+    for (has_begun, is_canceled) in [(true, false), (false, false), (true, true)] {
+        let test = TestBroker::start().await;
+        let machine = runner(&test, "machine").await;
+        let Identity::Runner { runner: machine_id, .. } = &machine.identity else {
+            panic!("{machine:?}")
+        };
+        let id = pipeline(&test, &test.owner, "Build", TWO_STAGES).await.pipeline.id;
+        let started = start(&test, &test.owner, &id).await.run.id;
+        let (claimed, actor) = claim_next(&test, &machine).await;
+        if has_begun {
+            test.broker.heartbeat(&actor, BTreeMap::new()).await.unwrap();
+        }
+        if is_canceled {
+            test.broker.cancel_run(&test.owner, &test.organization, &started).await.unwrap();
+        }
+        test.advance(31);
+        let system = test.broker.system_actor();
+        let sweeping = Box::pin(test.broker.sweep_runs(&system));
+        with_change_between(&test, sweeping, async |change| {
+            let (now, uses) = (test.clock.now(), BTreeMap::new());
+            let due_at = now.plus(Duration::from_secs(30));
+            let organization = &claimed.organization;
+            let is_alive =
+                jobs::heartbeat(change, organization, &claimed.job, machine_id, now, due_at, &uses);
+            assert!(is_alive.await.unwrap());
+        })
+        .await
+        .unwrap();
+        let alive = run(&test, &started).await;
+        let state = job(&alive, "build.compile").0.state;
+        assert_eq!(state, JobState::Running, "begun: {has_begun}, canceled: {is_canceled}");
+        assert_eq!(test.events("job.finish").await.len(), 0);
+        assert_eq!(test.events("job.requeue").await.len(), 0);
+        test.broker.heartbeat(&actor, BTreeMap::new()).await.unwrap();
+        if is_canceled {
+            finish(&test, &actor, JobState::Canceled, None).await.unwrap();
+        } else {
+            // And when it falls silent after all, it is lost.
+            test.advance(31);
+            test.broker.sweep_runs(&system).await.unwrap();
+            assert_eq!(run(&test, &started).await.run.state, RunState::Failed);
+        }
+        assert_eq!(test.events("job.finish").await.len(), 1);
+    }
 }

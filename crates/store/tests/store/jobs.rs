@@ -169,11 +169,45 @@ async fn a_silent_runner_is_noticed_after_its_limit_and_one_server_ends_the_job(
         assert_eq!(missed.len(), 1);
         let mut lost = missed.remove(0);
         lost.state = JobState::Failed;
-        let (a, b) =
-            tokio::join!(jobs::update(&world.store, &lost), jobs::update(&world.store, &lost));
+        lost.heartbeat_due_at = None;
+        let end = async |now| jobs::update_silent(&world.store, &lost, now).await;
+        assert!(matches!(end(early).await, Err(StoreError::Stale { what: "job", .. })));
+        let (a, b) = tokio::join!(end(due), end(due));
         assert_eq!([a, b].iter().filter(|result| result.is_ok()).count(), 1);
         let missed = jobs::jobs_with_missed_heartbeat(&world.store, due, 9).await.unwrap();
         assert!(missed.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_that_was_heard_of_since_it_was_read_is_not_ended_as_silent() {
+    each(async |world| {
+        let job = world.queued_jobs(1).await.remove(0);
+        let claim = claim(world, None);
+        jobs::claim_job(&world.store, &claim, world.now()).await.unwrap();
+        let late = world.after(31);
+        let mut missed = jobs::jobs_with_missed_heartbeat(&world.store, late, 9).await.unwrap();
+        let mut lost = missed.remove(0);
+        lost.state = JobState::Failed;
+        lost.heartbeat_due_at = None;
+        // Both at the same moment: one of them is told so.
+        let (organization, runner, uses) = (&job.organization_id, &claim.runner, BTreeMap::new());
+        let due_at = world.after(61);
+        let (heard, ended) = tokio::join!(
+            jobs::heartbeat(&world.store, organization, &job.id, runner, late, due_at, &uses),
+            jobs::update_silent(&world.store, &lost, late),
+        );
+        assert_ne!(heard.unwrap(), ended.is_ok());
+        let found = jobs::find(&world.store, organization, &job.id).await.unwrap().unwrap();
+        let is_running = found.state == JobState::Running;
+        assert_ne!(is_running, ended.is_ok());
+        if is_running {
+            assert!(matches!(ended, Err(StoreError::Stale { what: "job", .. })));
+            let again = jobs::update_silent(&world.store, &lost, late).await;
+            assert!(matches!(again, Err(StoreError::Stale { what: "job", .. })));
+            jobs::update_silent(&world.store, &lost, due_at).await.unwrap();
+        }
     })
     .await;
 }
