@@ -128,6 +128,24 @@ pub async fn update_silent(
     on.into().save_where(record, " AND heartbeat_due_at <= ?", params![now]).await
 }
 
+/// Ends every job of a run that is not over, whatever its plan is; returns which.
+pub async fn end_open(
+    on: impl Into<On<'_>>,
+    organization: &OrganizationId,
+    run: &RunId,
+    state: JobState,
+    reason: &str,
+    now: Timestamp,
+) -> Result<Vec<JobId>> {
+    let sql = "UPDATE jobs SET state = $3, reason = $4, finished_at = $5, \
+               heartbeat_due_at = NULL, token_hash = NULL, version = version + 1 \
+               WHERE organization_id = $1 AND run_id = $2 \
+               AND state IN ('waiting', 'queued', 'running') RETURNING id";
+    let params = params![organization, run, state, reason, now];
+    let rows = on.into().change("jobs", sql.to_owned(), params).await?;
+    rows.iter().map(|row| row.get("id")).collect()
+}
+
 /// What a runner brings to a claim.
 #[derive(Debug, Clone)]
 pub struct Claim {

@@ -5,14 +5,14 @@
 use std::time::Duration;
 
 use keyferry_domain::run::JobState;
-use keyferry_domain::{Actor, Error, Result, Timestamp};
-use keyferry_pipeline::JobPlan;
+use keyferry_domain::{Actor, Result, Timestamp};
 use keyferry_store::jobs;
 use keyferry_store::jobs::JobRecord;
 use keyferry_store::runs::RunRecord;
 
 use crate::Broker;
 use crate::failure::store_failed;
+use crate::runs::read_plan;
 
 /// How long a runner has to stop a job, beyond what it gives the job's own processes.
 const GRACE: Duration = Duration::from_mins(2);
@@ -39,7 +39,7 @@ fn overdue(run: &RunRecord, job: &JobRecord, now: Timestamp) -> Result<Option<(J
         let reason = "the run was canceled, and its runner did not stop it in time";
         return Ok(Some((JobState::Canceled, reason.to_owned())));
     }
-    let plan: JobPlan = serde_json::from_value(job.plan.clone()).map_err(Error::internal)?;
+    let plan = read_plan(job)?;
     let allowed = Duration::from_mins(plan.timeout_minutes.into());
     if job.started_at.is_some_and(|started| now.since(started) > allowed + GRACE) {
         let minutes = plan.timeout_minutes;

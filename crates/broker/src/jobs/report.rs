@@ -7,7 +7,6 @@ use keyferry_domain::actor::Identity;
 use keyferry_domain::audit::Target;
 use keyferry_domain::run::{JobState, StepState};
 use keyferry_domain::{Actor, Error, Result, Timestamp};
-use keyferry_pipeline::JobPlan;
 use keyferry_store::jobs::JobRecord;
 use keyferry_store::{jobs, runs, steps};
 
@@ -15,6 +14,7 @@ use super::{HEARTBEAT_LIMIT, short};
 use crate::Broker;
 use crate::audit::Event;
 use crate::failure::store_failed;
+use crate::runs::read_plan;
 
 /// The answer to a sign of life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +108,7 @@ pub(super) fn uses_of(
     job: &JobRecord,
     uses: BTreeMap<String, u64>,
 ) -> Result<BTreeMap<String, u64>> {
-    let plan: JobPlan = serde_json::from_value(job.plan.clone()).map_err(Error::internal)?;
+    let plan = read_plan(job)?;
     let is_named = |id: &str| plan.connections.iter().any(|known| known.id.as_str() == id);
     Ok(uses.into_iter().filter(|(id, _)| is_named(id)).collect())
 }

@@ -40,7 +40,8 @@ impl Reports {
         self.log_ends.insert(job.clone(), end).await;
     }
 
-    pub(super) async fn forget(&self, job: &JobId) {
+    /// Forgets a job that is over.
+    pub(crate) async fn forget(&self, job: &JobId) {
         self.log_ends.invalidate(job).await;
     }
 }

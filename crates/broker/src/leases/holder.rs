@@ -28,7 +28,7 @@ use super::reach::{Reach, Right};
 use crate::Broker;
 use crate::audit::Event;
 use crate::failure::store_failed;
-use crate::runs::read_revision;
+use crate::runs::{read_plan, read_revision};
 
 /// Why a connection that is named in a job gives it nothing.
 #[derive(Debug, Clone)]
@@ -39,6 +39,14 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
+    fn from_error(error: &Error) -> Self {
+        Self {
+            code: error.code(),
+            message: error.message().to_owned(),
+            hint: error.details().hint.clone().unwrap_or_default(),
+        }
+    }
+
     pub(super) fn to_error(&self) -> Error {
         Error::new(ErrorKind::Denied, self.code, self.message.clone()).hint(self.hint.clone())
     }
@@ -180,22 +188,23 @@ impl Broker {
             .await
             .map_err(store_failed)?
             .ok_or_else(|| Error::internal("a job without a run"))?;
-        let plan: JobPlan = serde_json::from_value(job.plan.clone()).map_err(Error::internal)?;
         let holder = Holder::Job { run: run_id.clone(), job: job_id.clone() };
+        // A refusal and no error: the job ends by it, where an error would come again and again.
+        let refused = |named: &[ConnectionPlan], refusal: Refusal| HolderContext {
+            holder: holder.clone(),
+            ends_at: None,
+            isolation: job.isolation,
+            reaches: named.iter().map(|one| (one.id.clone(), Err(refusal.clone()))).collect(),
+            refused: Some(refusal),
+            cut_short: Vec::new(),
+        };
+        let plan = match read_plan(&job) {
+            Ok(plan) => plan,
+            Err(error) => return Ok(refused(&[], Refusal::from_error(&error))),
+        };
         let definition = match self.definition_of(&run).await? {
             Ok(definition) => definition,
-            // A refusal and no error: the job ends by it, where an error would come again and again.
-            Err(refusal) => {
-                let refuse = |named: &ConnectionPlan| (named.id.clone(), Err(refusal.clone()));
-                return Ok(HolderContext {
-                    holder,
-                    ends_at: None,
-                    isolation: job.isolation,
-                    reaches: plan.connections.iter().map(refuse).collect(),
-                    refused: Some(refusal),
-                    cut_short: Vec::new(),
-                });
-            }
+            Err(refusal) => return Ok(refused(&plan.connections, refusal)),
         };
         let fingerprints: BTreeMap<String, String> = definition
             .places()

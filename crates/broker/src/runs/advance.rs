@@ -9,11 +9,12 @@ use keyferry_domain::id::{OrganizationId, RunId};
 use keyferry_domain::run::{JobState, RunState, StepState};
 use keyferry_domain::{Actor, Error, Result};
 use keyferry_pipeline::machine::{self, Change, SkipReason};
-use keyferry_pipeline::{JobKey, JobPlan, RunPlan, StagePlan};
+use keyferry_pipeline::{JobKey, RunPlan, StagePlan};
 use keyferry_store::jobs::JobRecord;
 use keyferry_store::runs::RunRecord;
 use keyferry_store::{StoreError, jobs, runs, steps};
 
+use super::unreadable::{read_plan, unreadable};
 use crate::Broker;
 use crate::audit::Event;
 use crate::failure::store_failed;
@@ -35,23 +36,30 @@ impl Progress {
 }
 
 impl Broker {
-    /// Reads a run as the state machine needs it.
+    /// Reads a run as the state machine needs it; the inner error tells why the run cannot go on.
     pub(super) async fn progress(
         &self,
         organization: &OrganizationId,
         id: &RunId,
-    ) -> Result<Progress> {
+    ) -> Result<Result<Progress>> {
         let run = runs::find(&self.store, organization, id)
             .await
             .map_err(store_failed)?
             .ok_or_else(|| Error::not_found(format!("run `{id}`")))?;
-        let records =
-            jobs::list_by_run(&self.store, organization, id).await.map_err(store_failed)?;
+        let records = match jobs::list_by_run(&self.store, organization, id).await {
+            Ok(records) => records,
+            Err(error @ StoreError::Corrupt { .. }) => {
+                return Ok(Err(unreadable("one of its jobs", error)));
+            }
+            Err(error) => return Err(store_failed(error)),
+        };
         let mut plan = RunPlan { stages: Vec::new(), jobs: Vec::new() };
         let mut latest = BTreeMap::new();
         for record in records {
-            let job: JobPlan =
-                serde_json::from_value(record.plan.clone()).map_err(Error::internal)?;
+            let job = match read_plan(&record) {
+                Ok(job) => job,
+                Err(error) => return Ok(Err(error)),
+            };
             let key = job.id.clone();
             if latest.insert(key.clone(), record).is_none() {
                 match plan.stages.iter_mut().find(|stage| stage.id == job.stage) {
@@ -65,7 +73,7 @@ impl Broker {
                 plan.jobs.push(job);
             }
         }
-        Ok(Progress { run, plan, jobs: latest })
+        Ok(Ok(Progress { run, plan, jobs: latest }))
     }
 
     /// Does everything that follows from the present states of a run's jobs.
@@ -76,7 +84,11 @@ impl Broker {
         id: &RunId,
     ) -> Result<()> {
         for _ in 0..ROUNDS {
-            let progress = self.progress(organization, id).await?;
+            let progress = match self.progress(organization, id).await? {
+                Ok(progress) => progress,
+                Err(why) if self.give_up_run(actor, organization, id, &why).await? => return Ok(()),
+                Err(_) => continue,
+            };
             if progress.run.state.is_over() {
                 return Ok(());
             }
@@ -223,7 +235,10 @@ impl Broker {
     /// Moves every open run on: after a crash, and where time itself is a condition. Called by the
     /// server's loop.
     pub async fn sweep_runs(&self, actor: &Actor) -> Result<()> {
-        self.fail_lost_jobs(actor).await?;
+        // A job that cannot be read must not keep its run open: that is found below.
+        if let Err(error) = self.fail_lost_jobs(actor).await {
+            tracing::error!(?error, "end lost jobs");
+        }
         let mut after = None;
         loop {
             let open =

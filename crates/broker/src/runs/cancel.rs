@@ -80,7 +80,7 @@ impl Broker {
         job: &JobId,
     ) -> Result<RunDetails> {
         self.allow_run(actor, organization, id, Action::RunRetry).await?;
-        let progress = self.progress(organization, id).await?;
+        let progress = self.progress(organization, id).await??;
         if !progress.run.state.is_over() {
             return Err(Error::conflict("run_not_over", "the run is still going on")
                 .hint("wait until it is over, or cancel it"));

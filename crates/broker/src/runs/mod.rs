@@ -7,6 +7,7 @@ mod advance;
 mod cancel;
 mod create;
 mod log;
+mod unreadable;
 mod view;
 
 pub use keyferry_store::jobs::JobRecord;
@@ -16,6 +17,7 @@ pub use keyferry_store::steps::StepRecord;
 pub use self::create::NewRun;
 pub(crate) use self::create::read_revision;
 pub use self::log::LogPart;
+pub(crate) use self::unreadable::read_plan;
 
 /// A run with its jobs and steps.
 #[derive(Debug, Clone)]

@@ -213,6 +213,52 @@ async fn a_job_that_was_heard_of_since_it_was_read_is_not_ended_as_silent() {
 }
 
 #[tokio::test]
+async fn the_open_jobs_of_a_run_end_at_once_and_those_of_others_do_not() {
+    each(async |world| {
+        let job = world.queued_jobs(1).await.remove(0);
+        let other = world.queued_jobs(1).await.remove(0);
+        let (organization, run) = (&job.organization_id, &job.run_id);
+        let claim = claim(world, Some(organization));
+        jobs::claim_job(&world.store, &claim, world.now()).await.unwrap();
+        let mut ids = vec![job.id.clone()];
+        for (key, state) in [("waiting", JobState::Waiting), ("over", JobState::Succeeded)] {
+            let key = key.to_owned();
+            let next = JobRecord { id: world.job_id(), key, state, ..job.clone() };
+            jobs::create(&world.store, &next).await.unwrap();
+            ids.push(next.id);
+        }
+        let end = async |organization: &OrganizationId| {
+            let (failed, why) = (JobState::Failed, "unreadable");
+            let now = world.after(5);
+            let ended = jobs::end_open(&world.store, organization, run, failed, why, now).await;
+            let mut ended = ended.unwrap();
+            ended.sort();
+            ended
+        };
+        assert_eq!(end(&world.organization().await).await, []);
+        assert_eq!(end(organization).await, ids[..2]);
+        assert_eq!(end(organization).await, []);
+        for id in &ids[..2] {
+            let over = jobs::find(&world.store, organization, id).await.unwrap().unwrap();
+            assert_eq!(
+                (over.state, over.reason.as_deref()),
+                (JobState::Failed, Some("unreadable"))
+            );
+            assert_eq!(over.finished_at, Some(world.after(5)));
+            assert_eq!((over.token_hash, over.heartbeat_due_at), (None, None));
+        }
+        for (organization, id, state) in [
+            (organization, &ids[2], JobState::Succeeded),
+            (&other.organization_id, &other.id, JobState::Queued),
+        ] {
+            let found = jobs::find(&world.store, organization, id).await.unwrap().unwrap();
+            assert_eq!(found.state, state);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_claim_that_was_never_heard_of_is_taken_back_once_and_its_token_ends() {
     each(async |world| {
         let job = world.queued_jobs(1).await.remove(0);
