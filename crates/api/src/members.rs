@@ -7,13 +7,13 @@ use utoipa::ToSchema;
 
 use crate::secrets::Disclosed;
 
-/// Adds a person. Someone who has no user yet gets an invitation.
+/// Invites a person. Inviting again, with the same role, makes a new invitation.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateMember {
     /// E-mail address.
     pub email: String,
-    /// Name; used when the user is new.
+    /// Name, shown until they accept; who has an account already keeps the name of that.
     pub name: String,
     /// Role.
     #[schema(value_type = String, examples("member"))]
@@ -25,9 +25,8 @@ pub struct CreateMember {
 pub struct MemberCreated {
     /// The member.
     pub member: MemberView,
-    /// The token with which a new user chooses a password; absent when the user existed already.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub invitation_token: Option<Disclosed>,
+    /// The token with which they accept, within a day.
+    pub invitation_token: Disclosed,
 }
 
 /// Changes a member's role.
@@ -44,7 +43,7 @@ pub struct UpdateMember {
 /// A member.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct MemberView {
-    /// The user's id.
+    /// The user's id. Who accepts with an account that they had before has the id of that.
     #[schema(value_type = String)]
     pub user_id: UserId,
     /// E-mail address.
@@ -54,7 +53,10 @@ pub struct MemberView {
     /// Role.
     #[schema(value_type = String, examples("member"))]
     pub role: Role,
-    /// When they joined.
+    /// Invited, and has not accepted yet.
+    #[serde(default)]
+    pub invited: bool,
+    /// When they were added.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
     /// Counts changes.

@@ -23,13 +23,15 @@ pub struct SetUpServer {
     pub organization_name: String,
 }
 
-/// Accepts an invitation by choosing a password.
+/// Accepts an invitation: with a new password, or with that of the account which the address has
+/// on this server already.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AcceptInvitation {
     /// The token in the invitation's link.
     pub invitation_token: SecretInput,
-    /// The password, 12 to 1024 characters.
+    /// A password of 12 to 1024 characters; who has an account on this server already gives its
+    /// password.
     pub password: SecretInput,
 }
 

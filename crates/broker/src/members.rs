@@ -5,7 +5,7 @@ use keyferry_domain::id::{OrganizationId, UserId};
 use keyferry_domain::page::{Page, PageRequest};
 use keyferry_domain::secret::SecretString;
 use keyferry_domain::token::{Token, TokenKind};
-use keyferry_domain::{Actor, Error, Result, Role};
+use keyferry_domain::{Actor, Error, Result, Role, Timestamp};
 use keyferry_policy::{Action, Facts};
 use keyferry_store::members::MemberRecord;
 use keyferry_store::users::UserRecord;
@@ -29,21 +29,29 @@ pub struct Member {
     pub user: UserRecord,
 }
 
-/// A member who was added just now.
+impl Member {
+    /// Tells whether they were invited and have not accepted yet.
+    pub const fn is_invited(&self) -> bool {
+        self.user.invited_to.is_some()
+    }
+}
+
+/// A member who was invited just now.
 #[derive(Debug)]
 pub struct NewMember {
     /// The member.
     pub member: Member,
-    /// With this a person who has no password yet chooses one; not kept.
-    pub invitation: Option<SecretString>,
+    /// With this the person accepts; not kept.
+    pub invitation: SecretString,
 }
 
 impl Broker {
-    /// Adds a person. Someone who has no password yet gets an invitation; inviting them again
-    /// makes a new one.
+    /// Invites a person; inviting them again makes a new invitation.
     ///
-    /// Whoever holds an invitation becomes that person, in every organization that they belong
-    /// to. So only one organization can have invited someone who has not answered yet.
+    /// Who is invited is a placeholder at first, which this organization alone knows, whether or
+    /// not the address has an account: accounts of other organizations are not even looked up, so
+    /// that nothing here tells of them. By [`Broker::accept_invitation`] the placeholder becomes an
+    /// account, or the account of that address takes its place.
     pub async fn create_member(
         &self,
         actor: &Actor,
@@ -58,37 +66,42 @@ impl Broker {
         let email = check_email("/email", email)?;
         let name = check_name("/name", name)?;
         let now = self.clock.now();
-        let mut change = self.store.begin().await.map_err(store_failed)?;
-        let known = users::find_by_email(&mut change, &email).await.map_err(store_failed)?;
-        let is_new = known.is_none();
-        let user = known.unwrap_or_else(|| UserRecord {
-            id: UserId::generate(&*self.clock, &*self.random),
-            email_folded: fold(&email),
-            email,
-            name,
-            password_hash: None,
-            created_at: now,
-            disabled_at: None,
-            version: 1,
-        });
-        if is_new {
-            users::create(&mut change, &user).await.map_err(store_failed)?;
-        }
-        if user.password_hash.is_none() {
-            refuse_if_invited_elsewhere(&mut change, organization, &user.id).await?;
-        }
-        let present =
-            members::find(&mut change, organization, &user.id).await.map_err(store_failed)?;
+        let mut change = self.begin_among_members(organization).await?;
+        let known = users::find_member_by_email(&mut change, organization, &email)
+            .await
+            .map_err(store_failed)?;
+        let present = match known {
+            Some(user) => {
+                let member = members::find(&mut change, organization, &user.id)
+                    .await
+                    .map_err(store_failed)?
+                    .ok_or_else(|| Error::internal("a member without a place"))?;
+                Some(Member { member, user })
+            }
+            None => None,
+        };
         let (member, action) = match present {
             // Invited before, and the link was lost: only the invitation is made again.
-            Some(member) if user.password_hash.is_none() && member.role == role => {
-                (member, "member.invite")
+            Some(present) if present.is_invited() && present.member.role == role => {
+                (present, "member.invite")
             }
             Some(_) => {
                 return Err(Error::conflict("already_exists", "this person is a member already")
                     .hint("change the role with `keyferry member set-role`"));
             }
             None => {
+                let user = UserRecord {
+                    id: UserId::generate(&*self.clock, &*self.random),
+                    email_folded: fold(&email),
+                    email,
+                    name,
+                    password_hash: None,
+                    invited_to: Some(organization.clone()),
+                    created_at: now,
+                    disabled_at: None,
+                    version: 1,
+                };
+                users::create(&mut change, &user).await.map_err(store_failed)?;
                 let member = MemberRecord {
                     organization_id: organization.clone(),
                     user_id: user.id.clone(),
@@ -97,22 +110,17 @@ impl Broker {
                     version: 1,
                 };
                 members::create(&mut change, &member).await.map_err(store_failed)?;
-                (member, "member.create")
+                (Member { member, user }, "member.create")
             }
         };
-        let mut invitation = None;
-        if user.password_hash.is_none() {
-            let token = Token::generate(TokenKind::Setup, &*self.random);
-            let record = self.setup_token(&token, Some(user.id.clone()), "invitation", now);
-            tokens::revoke_by_user(&mut change, None, &user.id, now).await.map_err(store_failed)?;
-            tokens::create(&mut change, &record).await.map_err(store_failed)?;
-            invitation = Some(token.text().clone());
-        }
-        let event = Event::done(action, Target::new("member", &user.id))
-            .with("role", role)
-            .with("invited", invitation.is_some());
+        let invited = &member.user.id;
+        let token = Token::generate(TokenKind::Setup, &*self.random);
+        let record = self.setup_token(&token, Some(invited.clone()), "invitation", now);
+        tokens::revoke_by_user(&mut change, None, invited, now).await.map_err(store_failed)?;
+        tokens::create(&mut change, &record).await.map_err(store_failed)?;
+        let event = Event::done(action, Target::new("member", invited)).with("role", role);
         self.commit(change, actor, Some(organization), event).await?;
-        Ok(NewMember { member: Member { member, user }, invitation })
+        Ok(NewMember { member, invitation: token.text().clone() })
     }
 
     /// Lists the members of an organization.
@@ -151,7 +159,7 @@ impl Broker {
         }
         let before = member.role;
         member.role = role;
-        let mut change = self.begin_with_owners(organization).await?;
+        let mut change = self.begin_among_members(organization).await?;
         member.version = members::update(&mut change, &member).await.map_err(store_failed)?;
         keep_an_owner(&mut change, organization, before, Some(role)).await?;
         let event = Event::done("member.update", Target::new("member", user))
@@ -163,7 +171,8 @@ impl Broker {
     }
 
     /// Removes a member, or leaves. Their tokens and workloads of this organization end at once;
-    /// their connections and pipelines stay, for somebody else to take over.
+    /// their connections and pipelines stay, for somebody else to take over. With somebody who has
+    /// not accepted yet, the invitation ends too.
     pub async fn delete_member(
         &self,
         actor: &Actor,
@@ -174,7 +183,7 @@ impl Broker {
         let subject = Subject::Member { user: user.clone(), role: member.role };
         self.allow(actor, organization, Action::MemberDelete, &subject).await?;
         let now = self.clock.now();
-        let mut change = self.begin_with_owners(organization).await?;
+        let mut change = self.begin_among_members(organization).await?;
         match members::find(&mut change, organization, user).await.map_err(store_failed)? {
             None => return Err(no_member(user)),
             // What was allowed holds for the role that was read.
@@ -183,19 +192,15 @@ impl Broker {
             }
             Some(_) => {}
         }
-        members::delete(&mut change, organization, user).await.map_err(store_failed)?;
-        keep_an_owner(&mut change, organization, member.role, None).await?;
-        connection_members::delete_by_user(&mut change, organization, user)
-            .await
-            .map_err(store_failed)?;
-        pipelines::delete_member_everywhere(&mut change, organization, user)
-            .await
-            .map_err(store_failed)?;
-        // An invitation belongs to no organization: it ends with the only one that made it.
+        take_out(&mut change, &member).await?;
         let person = users::find(&mut change, user).await.map_err(store_failed)?;
-        let has_account = person.is_some_and(|person| person.password_hash.is_some());
-        let tokens_of = if has_account { Some(organization) } else { None };
-        tokens::revoke_by_user(&mut change, tokens_of, user, now).await.map_err(store_failed)?;
+        if let Some(placeholder) = person.filter(|person| person.invited_to.is_some()) {
+            end_placeholder(&mut change, placeholder, now).await?;
+        } else {
+            tokens::revoke_by_user(&mut change, Some(organization), user, now)
+                .await
+                .map_err(store_failed)?;
+        }
         let ended = workloads::end_by_user(&mut change, organization, user, now)
             .await
             .map_err(store_failed)?;
@@ -217,9 +222,12 @@ impl Broker {
             .ok_or_else(|| no_member(user))
     }
 
-    /// Begins a change that may take an owner away. Only one goes on at a time, so that two owners
-    /// who leave at the same moment cannot both succeed.
-    async fn begin_with_owners(&self, organization: &OrganizationId) -> Result<Change> {
+    /// Begins a change of who is a member, and as what. Only one goes on at a time, so that two
+    /// owners who leave at the same moment cannot both succeed, and nobody is removed and accepts.
+    pub(crate) async fn begin_among_members(
+        &self,
+        organization: &OrganizationId,
+    ) -> Result<Change> {
         let mut change = self.store.begin().await.map_err(store_failed)?;
         organizations::lock(&mut change, organization).await.map_err(store_failed)?;
         Ok(change)
@@ -237,20 +245,54 @@ fn no_member(user: &UserId) -> Error {
     Error::not_found(format!("member `{user}`"))
 }
 
-/// Refuses to make a second invitation for somebody whom another organization has invited.
-async fn refuse_if_invited_elsewhere(
+/// Puts an account in a placeholder's place, and ends the placeholder.
+pub(crate) async fn take_place(
     change: &mut Change,
     organization: &OrganizationId,
-    user: &UserId,
+    placeholder: UserRecord,
+    account: &UserId,
+    now: Timestamp,
 ) -> Result<()> {
-    let places = members::list_by_user(change, user).await.map_err(store_failed)?;
-    if places.iter().any(|place| place.organization_id != *organization) {
-        return Err(Error::conflict(
-            "invited_elsewhere",
-            "this person was invited by another organization and has not answered yet",
-        )
-        .hint("add them once they have chosen a password"));
+    let invited = &placeholder.id;
+    let place = members::find(&mut *change, organization, invited)
+        .await
+        .map_err(store_failed)?
+        .ok_or_else(|| Error::internal("an invitation without a place"))?;
+    let present = members::find(&mut *change, organization, account).await.map_err(store_failed)?;
+    match present {
+        None => members::move_to(&mut *change, &place, account).await.map_err(store_failed)?,
+        // What they are in the organization already, they stay.
+        Some(_) => take_out(change, &place).await?,
     }
+    members::give_owned(&mut *change, organization, invited, account)
+        .await
+        .map_err(store_failed)?;
+    end_placeholder(change, placeholder, now).await
+}
+
+/// Ends a placeholder and its invitation. The row stays, for what it may own.
+async fn end_placeholder(
+    change: &mut Change,
+    mut placeholder: UserRecord,
+    now: Timestamp,
+) -> Result<()> {
+    tokens::revoke_by_user(&mut *change, None, &placeholder.id, now).await.map_err(store_failed)?;
+    placeholder.disabled_at = Some(now);
+    users::update(&mut *change, &placeholder).await.map_err(store_failed)?;
+    Ok(())
+}
+
+/// Takes a member out of the organization, and out of what is shared with them there.
+async fn take_out(change: &mut Change, member: &MemberRecord) -> Result<()> {
+    let MemberRecord { organization_id: organization, user_id: user, role, .. } = member;
+    members::delete(&mut *change, organization, user).await.map_err(store_failed)?;
+    keep_an_owner(change, organization, *role, None).await?;
+    connection_members::delete_by_user(&mut *change, organization, user)
+        .await
+        .map_err(store_failed)?;
+    pipelines::delete_member_everywhere(&mut *change, organization, user)
+        .await
+        .map_err(store_failed)?;
     Ok(())
 }
 

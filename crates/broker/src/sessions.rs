@@ -13,12 +13,13 @@ use keyferry_store::organizations::OrganizationRecord;
 use keyferry_store::sessions::SessionRecord;
 use keyferry_store::tokens::TokenRecord;
 use keyferry_store::users::UserRecord;
-use keyferry_store::{Change, fold, members, organizations, sessions, tokens, users};
+use keyferry_store::{Change, StoreError, fold, members, organizations, sessions, tokens, users};
 use keyferry_vault::{PasswordCheck, hash_password, hash_token, verify_password};
 
 use crate::Broker;
 use crate::audit::Event;
 use crate::failure::store_failed;
+use crate::members::take_place;
 use crate::names::{check_email, check_name, check_password};
 
 /// How long a session lasts.
@@ -108,30 +109,86 @@ impl Broker {
         self.start_session(actor, user).await
     }
 
-    /// Chooses a password by an invitation, and signs in.
+    /// Returns the address that an invitation was made for, whose account may be guessed at with it.
+    /// Not to be shown: it is for counting tries, like those of signing in.
+    pub async fn invited_address(
+        &self,
+        actor: &Actor,
+        invitation_token: &SecretString,
+    ) -> Result<String> {
+        let (_, placeholder, _) = self.find_invitation(actor, invitation_token).await?;
+        Ok(placeholder.email)
+    }
+
+    /// Accepts an invitation, and signs in. An address without an account gets one, with this
+    /// password. Otherwise it must be the password of that account, which takes its place in the
+    /// organization; a wrong one changes nothing.
     pub async fn accept_invitation(
         &self,
         actor: &Actor,
         invitation_token: &SecretString,
         password: &SecretString,
     ) -> Result<NewSession> {
-        let link = self.find_setup_token(actor, invitation_token).await?;
-        let user_id = link.user_id.clone().ok_or_else(used_link)?;
+        let (link, placeholder, organization) =
+            self.find_invitation(actor, invitation_token).await?;
         check_password("/password", password)?;
-        let mut user = self.active_user(&user_id).await?.ok_or_else(used_link)?;
-        user.password_hash = Some(hash(password.clone()).await?);
-        let mut change = self.store.begin().await.map_err(store_failed)?;
+        let account = users::find_by_email(&self.store, &placeholder.email).await;
+        let user = match account.map_err(store_failed)? {
+            Some(account) => self.prove_account(actor, account, password).await?,
+            None => UserRecord {
+                password_hash: Some(hash(password.clone()).await?),
+                invited_to: None,
+                ..placeholder.clone()
+            },
+        };
         let now = self.clock.now();
+        let mut change = self.begin_among_members(&organization).await?;
         if !tokens::use_up(&mut change, &link.id, now).await.map_err(store_failed)? {
             return Err(used_link());
         }
-        users::update(&mut change, &user).await.map_err(store_failed)?;
-        // Somebody without a password is in the one organization that has invited them.
-        let places = members::list_by_user(&mut change, &user.id).await.map_err(store_failed)?;
-        let organization = places.first().map(|place| &place.organization_id);
-        let event = Event::done("invitation.accept", Target::new("user", &user.id));
-        self.commit(change, actor, organization, event).await?;
+        let mut event = Event::done("invitation.accept", Target::new("user", &user.id));
+        if user.id == placeholder.id {
+            users::update(&mut change, &user).await.map_err(account_made_meanwhile)?;
+        } else {
+            event = event.with("invited_as", &placeholder.id);
+            take_place(&mut change, &organization, placeholder, &user.id, now).await?;
+        }
+        self.commit(change, actor, Some(&organization), event).await?;
         self.start_session(actor, user).await
+    }
+
+    /// Checks that an invited person has the account of the address. A refusal goes into the record
+    /// of the server: that of the organization would tell who has an account.
+    async fn prove_account(
+        &self,
+        actor: &Actor,
+        account: UserRecord,
+        password: &SecretString,
+    ) -> Result<UserRecord> {
+        let stored = account.password_hash.clone().filter(|_| account.disabled_at.is_none());
+        if verify(password.clone(), stored).await?.is_match() {
+            return Ok(account);
+        }
+        let target = Target::new("user", &account.id);
+        let event = Event::refused("invitation.accept", target, "wrong password");
+        self.record(actor, None, event).await?;
+        Err(Error::unauthenticated(
+            "the invited address has an account on this server, and this is not its password",
+        )
+        .hint("give the password that you sign in with; the invitation still works"))
+    }
+
+    /// Finds the invitation that a one-time link is, with the placeholder and who has made it.
+    async fn find_invitation(
+        &self,
+        actor: &Actor,
+        text: &SecretString,
+    ) -> Result<(TokenRecord, UserRecord, OrganizationId)> {
+        let link = self.find_setup_token(actor, text).await?;
+        let invited = link.user_id.as_ref().ok_or_else(used_link)?;
+        let placeholder = self.active_user(invited).await?.ok_or_else(used_link)?;
+        let organization = placeholder.invited_to.clone().ok_or_else(used_link)?;
+        Ok((link, placeholder, organization))
     }
 
     /// Signs in with e-mail address and password. Unknown addresses and wrong passwords get the
@@ -330,6 +387,7 @@ impl Broker {
             email,
             name,
             password_hash: Some(password_hash),
+            invited_to: None,
             created_at: now,
             disabled_at: None,
             version: 1,
@@ -382,6 +440,17 @@ fn require_system(actor: &Actor) -> Result<()> {
 fn used_link() -> Error {
     Error::unauthenticated("this link does not work: it was used, has expired, or is mistyped")
         .hint("the first start prints a new one each time the server starts; an admin can invite again")
+}
+
+/// Two invitations of one address were accepted at the same moment.
+fn account_made_meanwhile(error: StoreError) -> Error {
+    match error {
+        StoreError::AlreadyExists { .. } => {
+            Error::conflict("already_exists", "the invited address was given an account just now")
+                .hint("accept again, with the password of that account")
+        }
+        error => store_failed(error),
+    }
 }
 
 /// Hashes a password away from the threads that serve requests: it takes tens of milliseconds.

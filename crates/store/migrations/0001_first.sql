@@ -11,13 +11,18 @@ CREATE TABLE organizations (
 CREATE TABLE users (
     id TEXT NOT NULL PRIMARY KEY,
     email TEXT NOT NULL,
-    email_folded TEXT NOT NULL UNIQUE,
+    email_folded TEXT NOT NULL,
     name TEXT NOT NULL,
     password_hash TEXT,
+    invited_to TEXT REFERENCES organizations (id),
     created_at BIGINT NOT NULL,
     disabled_at BIGINT,
     version BIGINT NOT NULL
 );
+CREATE INDEX users_by_address ON users (email_folded);
+CREATE UNIQUE INDEX users_with_account ON users (email_folded) WHERE invited_to IS NULL;
+CREATE UNIQUE INDEX users_invited ON users (invited_to, email_folded)
+    WHERE invited_to IS NOT NULL AND disabled_at IS NULL;
 
 CREATE TABLE members (
     organization_id TEXT NOT NULL REFERENCES organizations (id),

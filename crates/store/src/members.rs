@@ -76,12 +76,59 @@ pub async fn update(on: impl Into<On<'_>>, record: &MemberRecord) -> Result<i64>
     on.into().save(record).await
 }
 
+/// What a member's place consists of, beside the role.
+const PLACES: [&str; 3] = [
+    "UPDATE group_members SET user_id = $3 WHERE organization_id = $1 AND user_id = $2",
+    "UPDATE connection_members SET member_id = $3 \
+     WHERE organization_id = $1 AND kind = 'user' AND member_id = $2",
+    "UPDATE pipeline_members SET user_id = $3 WHERE organization_id = $1 AND user_id = $2",
+];
+
+/// What a member owns. The version counts, so that whoever has read the old owner is stale.
+const OWNED: [&str; 3] = [
+    "UPDATE credentials SET owner_id = $3, version = version + 1 \
+     WHERE organization_id = $1 AND owner_id = $2",
+    "UPDATE connections SET owner_id = $3, version = version + 1 \
+     WHERE organization_id = $1 AND owner_id = $2",
+    "UPDATE pipelines SET owner_id = $3, version = version + 1 \
+     WHERE organization_id = $1 AND owner_id = $2",
+];
+
+/// Gives a member's place to a user who has none in the organization: the role, and the places in
+/// groups, custom scopes and pipelines. A user who has one is
+/// [`crate::StoreError::AlreadyExists`].
+pub async fn move_to(on: impl Into<On<'_>>, record: &MemberRecord, to: &UserId) -> Result<()> {
+    let MemberRecord { organization_id, user_id, .. } = record;
+    let mut on = on.into().together().await?;
+    on.insert(&MemberRecord { user_id: to.clone(), ..record.clone() }).await?;
+    for sql in PLACES {
+        on.execute(sql.to_owned(), params![organization_id, user_id, to]).await?;
+    }
+    on.execute(DELETE.to_owned(), params![organization_id, user_id]).await?;
+    on.finish().await
+}
+
+/// Gives what a user owns in an organization to another, also what is deleted and stays as a row.
+pub async fn give_owned(
+    on: impl Into<On<'_>>,
+    organization: &OrganizationId,
+    user: &UserId,
+    to: &UserId,
+) -> Result<()> {
+    let mut on = on.into().together().await?;
+    for sql in OWNED {
+        on.execute(sql.to_owned(), params![organization, user, to]).await?;
+    }
+    on.finish().await
+}
+
+const DELETE: &str = "DELETE FROM members WHERE organization_id = $1 AND user_id = $2";
+
 /// Removes a member, and with it their places in groups; tells whether there was one.
 pub async fn delete(
     on: impl Into<On<'_>>,
     organization: &OrganizationId,
     user: &UserId,
 ) -> Result<bool> {
-    let sql = "DELETE FROM members WHERE organization_id = $1 AND user_id = $2";
-    Ok(on.into().execute(sql.to_owned(), params![organization, user]).await? > 0)
+    Ok(on.into().execute(DELETE.to_owned(), params![organization, user]).await? > 0)
 }

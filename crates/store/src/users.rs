@@ -1,7 +1,8 @@
-//! Users: people, across organizations. What they may do in one is in `members`.
+//! Users: people with an account, across organizations, and placeholders of people whom one
+//! organization has invited, known to it alone. What they may do there is in `members`.
 
 use keyferry_domain::Timestamp;
-use keyferry_domain::id::UserId;
+use keyferry_domain::id::{OrganizationId, UserId};
 
 use crate::database::On;
 use crate::error::Result;
@@ -9,7 +10,7 @@ use crate::record::{fold, record};
 use crate::row::params;
 
 record! {
-    /// A person.
+    /// A person's account, or a placeholder for one whom an organization has invited.
     pub struct UserRecord in "users" as "user" {
         /// Their id.
         key id: UserId,
@@ -21,6 +22,8 @@ record! {
         set name: String,
         /// The hash of their password; absent until they have chosen one.
         set password_hash: Option<String>,
+        /// The organization whose placeholder this is; absent for an account.
+        set invited_to: Option<OrganizationId>,
         /// When they were added.
         fix created_at: Timestamp,
         /// Since when they can do nothing any more.
@@ -30,7 +33,8 @@ record! {
     }
 }
 
-/// Adds a user; the address must be new, whatever its case.
+/// Adds a user. The address must be new, whatever its case: among the accounts, or among the
+/// placeholders of the organization that have not ended.
 pub async fn create(on: impl Into<On<'_>>, record: &UserRecord) -> Result<()> {
     on.into().insert(record).await
 }
@@ -40,9 +44,26 @@ pub async fn find(on: impl Into<On<'_>>, id: &UserId) -> Result<Option<UserRecor
     on.into().select_one("WHERE id = $1", params![id]).await
 }
 
-/// Finds a user by address, whatever its case.
+/// Finds an account by address, whatever its case.
 pub async fn find_by_email(on: impl Into<On<'_>>, email: &str) -> Result<Option<UserRecord>> {
-    on.into().select_one("WHERE email_folded = $1", params![fold(email)]).await
+    on.into()
+        .select_one("WHERE email_folded = $1 AND invited_to IS NULL", params![fold(email)])
+        .await
+}
+
+/// Finds a member of an organization by address, whatever its case; an account or a placeholder.
+pub async fn find_member_by_email(
+    on: impl Into<On<'_>>,
+    organization: &OrganizationId,
+    email: &str,
+) -> Result<Option<UserRecord>> {
+    on.into()
+        .select_one(
+            "WHERE email_folded = $2 AND EXISTS (SELECT 1 FROM members \
+             WHERE members.organization_id = $1 AND members.user_id = users.id)",
+            params![organization, fold(email)],
+        )
+        .await
 }
 
 /// Changes a user; returns the new version. An address that someone else has is

@@ -22,6 +22,8 @@ use keyferry_domain::page::PageRequest;
 use keyferry_domain::run::Isolation;
 use keyferry_domain::secret::SecretString;
 use keyferry_domain::{Actor, Error, Role, Scope, Timestamp};
+use keyferry_testkit::peers::postgres::{self, Postgres};
+use keyferry_testkit::{databases, require};
 use tempfile::TempDir;
 
 /// When every test begins: 2026-01-01T00:00:00Z.
@@ -205,7 +207,30 @@ impl TestBroker {
     }
 }
 
-fn signed_in(broker: &Broker, user: &UserId) -> Actor {
+/// Runs a test on each engine.
+pub(crate) async fn each(test: impl AsyncFn(&TestBroker)) {
+    each_url(async |url| {
+        let broker = TestBroker::start_at(url, tempfile::tempdir().unwrap(), None).await;
+        test(&broker).await;
+        broker.broker.close().await;
+    })
+    .await;
+}
+
+/// Runs a test with an empty database of each engine.
+pub(crate) async fn each_url(test: impl AsyncFn(String)) {
+    if require(databases::PROGRAMS) {
+        let folder = tempfile::tempdir().unwrap();
+        test(format!("sqlite://{}", folder.path().join("keyferry.db").display())).await;
+    }
+    if require(postgres::PROGRAMS) {
+        let server = Postgres::start().unwrap();
+        test(server.create_database().unwrap()).await;
+    }
+}
+
+/// Returns a person as the actor that they are in a session.
+pub(crate) fn signed_in(broker: &Broker, user: &UserId) -> Actor {
     let session: SessionId = "sess_00000000000000000000000000".parse().unwrap();
     let identity = Identity::User { user: user.clone(), via: Via::Session(session) };
     Actor { identity, ..broker.system_actor() }

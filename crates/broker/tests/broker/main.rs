@@ -14,6 +14,7 @@ mod connections;
 mod credentials;
 mod fixture;
 mod gitea;
+mod invitations;
 mod jobs;
 mod lease_ends;
 mod leases;

@@ -19,35 +19,11 @@ use keyferry_domain::operation::{Access, Operation};
 use keyferry_domain::page::PageRequest;
 use keyferry_domain::run::{Isolation, JobState};
 use keyferry_domain::{Actor, Error, Role, Scope};
-use keyferry_testkit::databases::{self, dump, execute};
-use keyferry_testkit::peers::postgres::{self, Postgres};
-use keyferry_testkit::require;
+use keyferry_testkit::databases::{dump, execute};
 
-use crate::fixture::{START, TestBroker, new_connection, open, password, user};
+use crate::fixture::{START, TestBroker, each, each_url, new_connection, open, password, user};
 use crate::gitea::Gitea;
 use crate::scenes::{TWO_STAGES, claim, claim_next, git, runner, start, with_connection};
-
-/// Runs a test on each engine.
-async fn each(test: impl AsyncFn(&TestBroker)) {
-    each_url(async |url| {
-        let broker = TestBroker::start_at(url, tempfile::tempdir().unwrap(), None).await;
-        test(&broker).await;
-        broker.broker.close().await;
-    })
-    .await;
-}
-
-/// Runs a test with an empty database of each engine.
-pub(crate) async fn each_url(test: impl AsyncFn(String)) {
-    if require(databases::PROGRAMS) {
-        let folder = tempfile::tempdir().unwrap();
-        test(format!("sqlite://{}", folder.path().join("keyferry.db").display())).await;
-    }
-    if require(postgres::PROGRAMS) {
-        let server = Postgres::start().unwrap();
-        test(server.create_database().unwrap()).await;
-    }
-}
 
 /// Makes the record refuse every event.
 fn deafen(url: &str) {
@@ -135,13 +111,21 @@ async fn people_and_their_places() {
             broker.create_member(owner, organization, "new@example.com", "New", Role::Member).await
         })
         .await;
-        let invitation = invited.invitation.unwrap();
+        let invitation = invited.invitation;
         whole(url, "accept an invitation", async || {
             broker.accept_invitation(&anonymous, &invitation, &secret).await
         })
         .await;
         let accepted = only_event(test, "invitation.accept").await;
         assert_eq!(accepted.organization.as_ref(), Some(organization));
+        let invited_again = broker
+            .create_member(owner, &other.id, "new@example.com", "New", Role::Owner)
+            .await
+            .unwrap();
+        whole(url, "accept an invitation with an account", async || {
+            broker.accept_invitation(&anonymous, &invited_again.invitation, &secret).await
+        })
+        .await;
         let member = invited.member.member;
         whole(url, "change a role", async || {
             broker

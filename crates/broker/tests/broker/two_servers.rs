@@ -7,7 +7,7 @@ use keyferry_domain::operation::{Access, Operation};
 
 use crate::fixture::TestBroker;
 use crate::gitea::Gitea;
-use crate::one_commit::each_url;
+use crate::fixture::each_url;
 
 /// The two seconds, and what a busy machine may take on top.
 const SOON: Duration = Duration::from_secs(5);

@@ -31,6 +31,20 @@ fn an_invitation_is_the_only_line_on_standard_output() {
 }
 
 #[test]
+fn the_list_tells_who_has_not_accepted_yet() {
+    let mut invited = member(OTHER, "ali@example.com");
+    invited["invited"] = json!(true);
+    let members = json!({ "items": [member(USER, "jane@example.com"), invited] });
+    let list = format!("GET {}", in_organization("members"));
+    let server = StandIn::start(&[(&list, 200, members)]);
+    let outcome = World::signed_in(&server).run(&["member", "list"]);
+    let lines: Vec<_> = outcome.stdout.lines().collect();
+    let of = |email: &str| *lines.iter().find(|line| line.contains(email)).unwrap();
+    assert!(of("ali@example.com").ends_with("invited"), "{}", outcome.stdout);
+    assert!(of("jane@example.com").contains("2026-01-31"), "{}", outcome.stdout);
+}
+
+#[test]
 fn a_new_token_is_the_only_line_on_standard_output() {
     let create = format!("POST {}", in_organization("tokens"));
     let created = json!({ "token": "kf_pat_new", "view": {

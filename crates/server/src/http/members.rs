@@ -13,7 +13,7 @@ use super::answer::{Answer, Created, Done, answer, created, done, page};
 use super::extract::{Body, Caller, Path, Query};
 use super::problem::Failure;
 
-/// Adds a person to the organization.
+/// Invites a person into the organization. Whether the address has an account already is not told.
 #[utoipa::path(
     post, path = "/members", operation_id = "create_member", tag = "members",
     request_body = CreateMember,
@@ -80,11 +80,12 @@ pub(super) async fn delete_member(
 }
 
 fn created_view(made: NewMember) -> MemberCreated {
-    MemberCreated { member: view(made.member), invitation_token: made.invitation.map(Into::into) }
+    MemberCreated { member: view(made.member), invitation_token: made.invitation.into() }
 }
 
 fn view(found: Member) -> MemberView {
     MemberView {
+        invited: found.is_invited(),
         user_id: found.user.id,
         email: found.user.email,
         name: found.user.name,

@@ -15,6 +15,7 @@ use keyferry_domain::id::UserId;
 use super::AppState;
 use super::answer::{Answer, Created, Done, answer, created, done};
 use super::extract::{AnonymousCaller, Body, Caller};
+use super::problem::Failure;
 
 /// Creates the first owner and their organization, by the one-time link of the first start.
 #[utoipa::path(
@@ -43,7 +44,8 @@ pub(super) async fn set_up_server(
     created(&actor, session, session_view)
 }
 
-/// Accepts an invitation by choosing a password.
+/// Accepts an invitation by choosing a password; who has an account on this server already gives
+/// its password.
 #[utoipa::path(
     post, path = "/invitations/accept", operation_id = "accept_invitation", tag = "sessions",
     request_body = AcceptInvitation,
@@ -57,6 +59,10 @@ pub(super) async fn accept_invitation(
 ) -> Answer<Created<SessionCreated>> {
     count_try(&state, &actor, "invitation")?;
     let (token, password) = (body.invitation_token.secret(), body.password.secret());
+    // The password may be that of an account: a try at that too.
+    let email = state.broker.invited_address(&actor, token).await;
+    let email = email.map_err(|error| Failure::new(error, actor.request.clone()))?;
+    count_try(&state, &actor, &email)?;
     created(&actor, state.broker.accept_invitation(&actor, token, password).await, session_view)
 }
 

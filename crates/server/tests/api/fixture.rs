@@ -169,8 +169,7 @@ impl TestServer {
             .create_member(&owner, &other.id, &email, "Outsider", Role::Owner)
             .await
             .unwrap()
-            .invitation
-            .unwrap();
+            .invitation;
         let anonymous = Actor { identity: Identity::Anonymous, ..self.broker.system_actor() };
         let session =
             self.broker.accept_invitation(&anonymous, &invitation, &PASSWORD.into()).await.unwrap();
@@ -192,8 +191,7 @@ impl TestServer {
             .create_member(&owner, &self.organization, &email, "Signed in", role)
             .await
             .unwrap()
-            .invitation
-            .unwrap();
+            .invitation;
         let body = json!({"invitation_token": invitation.expose(), "password": PASSWORD});
         let session = self.accept(body).await.created();
         Person {

@@ -1,5 +1,7 @@
 //! Members: adding, seeing, changing and removing people.
 
+use std::collections::BTreeMap;
+
 use axum::http::Method;
 use keyferry_domain::Role;
 use serde_json::{Value, json};
@@ -10,6 +12,10 @@ const NOBODY: &str = "/members/user_00000000000000000000000000";
 
 fn newcomer(role: &str) -> Value {
     json!({"email": "Newcomer@Example.com", "name": "Newcomer", "role": role})
+}
+
+fn acceptance(made: &Value, password: &str) -> Value {
+    json!({"invitation_token": made["invitation_token"], "password": password})
 }
 
 fn at(person: &Person) -> String {
@@ -91,32 +97,136 @@ async fn whoever_was_removed_before_answering_cannot_accept_any_more() {
     server.accept(body).await.refused(401, "unauthenticated");
 }
 
-/// Whoever holds an invitation becomes that person everywhere: a second organization that could
-/// make one would take over what the first has given.
 #[tokio::test]
-async fn another_organization_gets_no_invitation_of_someone_invited_here() {
+async fn removing_somebody_who_was_invited_ends_their_placeholder() {
     let server = TestServer::start().await;
-    let made = server.post(&server.owner, "/members", newcomer("owner")).await.created();
+    let first = server.post(&server.owner, "/members", newcomer("admin")).await.created();
+    let user = first["member"]["user_id"].as_str().unwrap();
+    server.delete(&server.owner, &format!("/members/{user}")).await.done();
+    server.delete(&server.owner, &format!("/members/{user}")).await.refused(404, "not_found");
+    // Another invitation is of somebody new, also with another role.
+    let body = json!({"email": "newcomer@example.com", "name": "Renamed", "role": "member"});
+    let second = server.post(&server.owner, "/members", body).await.created();
+    assert_ne!(second["member"]["user_id"], first["member"]["user_id"]);
+    assert_eq!(second["member"]["name"], "Renamed");
+    server.accept(acceptance(&first, PASSWORD)).await.refused(401, "unauthenticated");
+    let session = server.accept(acceptance(&second, PASSWORD)).await.created();
+    assert_eq!(session["user"]["id"], second["member"]["user_id"]);
+}
+
+/// An outsider must not learn who has an account, nor its name, nor its id.
+#[tokio::test]
+async fn an_address_with_an_account_elsewhere_is_answered_like_one_without() {
+    let server = TestServer::start().await;
     let outsider = server.outsider().await;
-    let elsewhere = format!("/api/v1/organizations/{}/members", outsider.organization);
-    server.post(&outsider, &elsewhere, newcomer("member")).await.refused(409, "invited_elsewhere");
-    // The first link is untouched, and with an account there is nothing to take over.
-    let body = json!({"invitation_token": made["invitation_token"], "password": PASSWORD});
-    server.accept(body).await.created();
-    let added = server.post(&outsider, &elsewhere, newcomer("member")).await.created();
-    assert_eq!(added.get("invitation_token"), None, "{added}");
+    let add = async |email: &str| {
+        let body = json!({"email": email, "name": "Typed", "role": "auditor"});
+        let answer = server.post(&server.owner, "/members", body).await;
+        assert!(!answer.text.contains(outsider.id()), "{}", answer.text);
+        let mut made = answer.created();
+        assert_eq!(made["member"]["name"], "Typed");
+        assert!(made["invitation_token"].as_str().unwrap().starts_with("kf_setup_"));
+        made["member"]["user_id"] = Value::Null;
+        made["invitation_token"] = Value::Null;
+        Value::String(made.to_string().replace(email, "ADDRESS"))
+    };
+    assert_eq!(add(&outsider.email).await, add("nobody@example.com").await);
+    // Again, and by lists and events, it is the same.
+    assert_eq!(add(&outsider.email).await, add("nobody@example.com").await);
+    for path in ["/members", "/audit-events?limit=200"] {
+        let seen = server.get(&server.owner, path).await;
+        seen.ok();
+        assert!(!seen.text.contains(outsider.id()), "{}", seen.text);
+        assert!(!seen.text.contains("Outsider"), "{}", seen.text);
+    }
+    // The account has got nothing before it accepts.
+    server.get(&outsider, "/members").await.refused(404, "not_found");
+    let me = server.get(&outsider, "/api/v1/user").await.ok();
+    assert_eq!(me["memberships"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]
-async fn someone_with_an_account_is_added_without_an_invitation_and_keeps_their_name() {
+async fn an_account_accepts_with_its_own_password_only() {
     let server = TestServer::start().await;
     let outsider = server.outsider().await;
-    let body = json!({"email": outsider.email, "name": "Another name", "role": "auditor"});
-    let added = server.post(&server.owner, "/members", body).await.created();
-    assert_eq!(added.get("invitation_token"), None);
-    assert_eq!(added["member"]["user_id"], outsider.id());
-    assert_eq!(added["member"]["name"], "Outsider");
+    let body = json!({"email": outsider.email.to_uppercase(), "name": "Typed", "role": "auditor"});
+    let made = server.post(&server.owner, "/members", body.clone()).await.created();
+    let wrong = server.accept(acceptance(&made, "not the password at all")).await;
+    let problem = wrong.refused(401, "unauthenticated");
+    assert!(problem["hint"].as_str().unwrap().contains("still works"), "{problem}");
+    server.accept(acceptance(&made, "short")).await.invalid("/password");
+    server
+        .sign_in_as(&outsider.email, "not the password at all")
+        .await
+        .refused(401, "unauthenticated");
+    server.get(&outsider, "/members").await.refused(404, "not_found");
+    assert_eq!(server.audited("invitation.accept").await, [""; 0]);
+
+    let session = server.accept(acceptance(&made, PASSWORD)).await.created();
+    assert_eq!(session["user"]["id"], outsider.id());
+    assert_eq!(session["user"]["name"], "Outsider");
+    assert_eq!(session["user"]["memberships"].as_array().unwrap().len(), 2);
     server.get(&outsider, "/members").await.ok();
+    assert_eq!(
+        server.audited("invitation.accept").await,
+        [format!("allowed user {}", outsider.user)]
+    );
+    server.accept(acceptance(&made, PASSWORD)).await.refused(401, "unauthenticated");
+    server.post(&server.owner, "/members", body).await.refused(409, "already_exists");
+}
+
+#[tokio::test]
+async fn two_organizations_invite_the_same_new_person() {
+    let server = TestServer::start().await;
+    let outsider = server.outsider().await;
+    let elsewhere = format!("/api/v1/organizations/{}/members", outsider.organization);
+    let here = server.post(&server.owner, "/members", newcomer("owner")).await.created();
+    let there = server.post(&outsider, &elsewhere, newcomer("member")).await.created();
+    assert_ne!(here["member"]["user_id"], there["member"]["user_id"]);
+
+    let first = server.accept(acceptance(&there, PASSWORD)).await.created();
+    assert_eq!(first["user"]["memberships"].as_array().unwrap().len(), 1, "{first}");
+    // Whoever has the other link is not that person without the password.
+    let other = acceptance(&here, "another good password");
+    server.accept(other).await.refused(401, "unauthenticated");
+    let second = server.accept(acceptance(&here, PASSWORD)).await.created();
+    assert_eq!(second["user"]["id"], first["user"]["id"]);
+    assert_eq!(second["user"]["memberships"].as_array().unwrap().len(), 2, "{second}");
+}
+
+#[tokio::test]
+async fn an_invitation_that_an_account_has_is_renewed_like_any_other() {
+    let server = TestServer::start().await;
+    let outsider = server.outsider().await;
+    let body = json!({"email": outsider.email, "name": "Typed", "role": "member"});
+    let first = server.post(&server.owner, "/members", body.clone()).await.created();
+    let second = server.post(&server.owner, "/members", body).await.created();
+    assert_eq!(first["member"], second["member"]);
+    server.accept(acceptance(&first, PASSWORD)).await.refused(401, "unauthenticated");
+    server.accept(acceptance(&second, PASSWORD)).await.created();
+}
+
+#[tokio::test]
+async fn a_list_tells_who_has_not_accepted_yet() {
+    let server = TestServer::start().await;
+    let made = server.post(&server.owner, "/members", newcomer("member")).await.created();
+    assert_eq!(made["member"]["invited"], true);
+    let invited = async || {
+        let list = server.get(&server.owner, "/members").await.ok();
+        let items = list["items"].as_array().unwrap();
+        let of = |item: &Value| {
+            let email = item["email"].as_str().unwrap().to_owned();
+            (email, item["invited"].as_bool().unwrap())
+        };
+        items.iter().map(of).collect::<BTreeMap<_, _>>()
+    };
+    let expected = |newcomer| {
+        let all = [("owner@example.com", false), ("Newcomer@Example.com", newcomer)];
+        all.map(|(email, is_invited)| (email.to_owned(), is_invited)).into()
+    };
+    assert_eq!(invited().await, expected(true));
+    server.accept(acceptance(&made, PASSWORD)).await.created();
+    assert_eq!(invited().await, expected(false));
 }
 
 #[tokio::test]
@@ -279,7 +389,9 @@ async fn whoever_comes_back_has_none_of_their_old_tokens() {
     let token = server.token_of(&member).await;
     server.delete(&server.owner, &at(&member)).await.done();
     let body = json!({"email": member.email, "name": "X", "role": "member"});
-    server.post(&server.owner, "/members", body).await.created();
+    let made = server.post(&server.owner, "/members", body).await.created();
+    server.get(&member, "/members").await.refused(404, "not_found");
+    server.accept(acceptance(&made, PASSWORD)).await.created();
     server.get(&member, "/members").await.ok();
     server.get(&token, "/members").await.refused(401, "unauthenticated");
 }

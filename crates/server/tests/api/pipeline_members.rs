@@ -4,7 +4,7 @@ use axum::http::Method;
 use keyferry_domain::Role;
 use serde_json::{Value, json};
 
-use crate::fixture::{Person, TestServer};
+use crate::fixture::{PASSWORD, Person, TestServer};
 use crate::pipelines::{PLAIN, pipeline};
 
 const ADMINS: &[Role] = &[Role::Owner, Role::Admin];
@@ -154,18 +154,19 @@ async fn of_two_owners_who_take_each_other_out_one_stays() {
 
 #[tokio::test]
 async fn who_has_left_takes_no_part_after_coming_back() {
-    let (server, maker, path) = start().await;
+    let server = TestServer::start().await;
+    let maker = server.sign_in(Role::Member).await;
+    let made = pipeline(&server, &maker, "Build", PLAIN).await;
+    let path = format!("/pipelines/{}", made["id"].as_str().unwrap());
     server.delete(&server.owner, &format!("/members/{}", maker.id())).await.done();
     let listed = server.get(&server.owner, &format!("{path}/members")).await.ok();
     assert_eq!(listed["items"], json!([]));
     let body = json!({"email": maker.email, "name": "Back", "role": "member"});
-    server.post(&server.owner, "/members", body).await.created();
-    let token = server
-        .broker
-        .create_token(&server.actor(&maker.user), &server.organization, "test", None)
-        .await
-        .unwrap();
-    let back = Person { token: token.text.expose().clone(), ..maker };
+    let made = server.post(&server.owner, "/members", body).await.created();
+    let body = json!({"invitation_token": made["invitation_token"], "password": PASSWORD});
+    let session = server.accept(body).await.created();
+    assert_eq!(session["user"]["id"], maker.id());
+    let back = Person { token: session["token"].as_str().unwrap().to_owned(), ..maker };
     server.get(&back, &path).await.refused(404, "not_found");
     // An orphan is given to somebody by those who look after all.
     server.put(&server.owner, &place(&path, &back), role("owner")).await.ok();

@@ -162,6 +162,21 @@ async fn guessing_at_links_and_at_ones_own_password_is_slowed_down() {
 }
 
 #[tokio::test]
+async fn guessing_at_an_account_by_an_invitation_counts_as_signing_in() {
+    let server = TestServer::start().await;
+    let outsider = server.outsider().await;
+    let body = json!({"email": outsider.email, "name": "X", "role": "member"});
+    let made = server.post(&server.owner, "/members", body).await.created();
+    let guess = json!({"invitation_token": made["invitation_token"], "password": WRONG});
+    for _ in 0..10 {
+        server.accept(guess.clone()).await.refused(401, "unauthenticated");
+        server.sign_in_as(&outsider.email, WRONG).await.refused(401, "unauthenticated");
+    }
+    server.accept(guess).await.refused(429, "too_many_tries");
+    server.sign_in_as(&outsider.email, PASSWORD).await.refused(429, "too_many_tries");
+}
+
+#[tokio::test]
 async fn signing_out_ends_this_session_only() {
     let server = TestServer::start().await;
     let second = server.sign_in_as("owner@example.com", PASSWORD).await.created();

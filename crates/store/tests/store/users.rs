@@ -1,6 +1,8 @@
 //! Users.
 
-use keyferry_store::{StoreError, users};
+use keyferry_domain::id::OrganizationId;
+use keyferry_store::users::UserRecord;
+use keyferry_store::{StoreError, members, users};
 
 use crate::world::each;
 
@@ -48,6 +50,52 @@ async fn an_address_of_someone_else_cannot_be_taken_over() {
         second.email_folded = "a@example.com".to_owned();
         let error = users::update(&world.store, &second).await.unwrap_err();
         assert!(matches!(error, StoreError::AlreadyExists { what: "user" }), "{error:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_organization_has_one_placeholder_of_an_address_beside_its_account() {
+    each(async |world| {
+        let (one, two) = (world.organization().await, world.organization().await);
+        let placeholder = |organization: &OrganizationId| UserRecord {
+            invited_to: Some(organization.clone()),
+            ..world.user_record("Ann@example.com")
+        };
+        let (mut first, second) = (placeholder(&one), placeholder(&two));
+        users::create(&world.store, &first).await.unwrap();
+        users::create(&world.store, &second).await.unwrap();
+        let error = users::create(&world.store, &placeholder(&one)).await.unwrap_err();
+        assert!(matches!(error, StoreError::AlreadyExists { what: "user" }), "{error:?}");
+        assert_eq!(users::find_by_email(&world.store, "ann@example.com").await.unwrap(), None);
+
+        let account = world.user_record("ann@example.com");
+        users::create(&world.store, &account).await.unwrap();
+        let found = users::find_by_email(&world.store, "ann@example.com").await.unwrap();
+        assert_eq!(found, Some(account));
+        // Nor does a placeholder become a second account.
+        let promoted = UserRecord { invited_to: None, ..second };
+        let error = users::update(&world.store, &promoted).await.unwrap_err();
+        assert!(matches!(error, StoreError::AlreadyExists { what: "user" }), "{error:?}");
+
+        first.disabled_at = Some(world.now());
+        users::update(&world.store, &first).await.unwrap();
+        users::create(&world.store, &placeholder(&one)).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_member_is_found_by_address_in_their_organization_only() {
+    each(async |world| {
+        let (one, two) = (world.organization().await, world.organization().await);
+        let id = world.member(&one).await;
+        let email = users::find(&world.store, &id).await.unwrap().unwrap().email.to_uppercase();
+        let found = users::find_member_by_email(&world.store, &one, &email).await.unwrap();
+        assert_eq!(found.unwrap().id, id);
+        assert_eq!(users::find_member_by_email(&world.store, &two, &email).await.unwrap(), None);
+        members::delete(&world.store, &one, &id).await.unwrap();
+        assert_eq!(users::find_member_by_email(&world.store, &one, &email).await.unwrap(), None);
     })
     .await;
 }

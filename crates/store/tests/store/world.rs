@@ -153,6 +153,7 @@ impl World {
             email_folded: fold(email),
             name: "Someone".to_owned(),
             password_hash: None,
+            invited_to: None,
             created_at: self.now(),
             disabled_at: None,
             version: 1,

@@ -1,16 +1,16 @@
 //! `keyferry member add`.
 
-use keyferry_api::members::CreateMember;
+use keyferry_api::members::{CreateMember, MemberView};
 use keyferry_domain::Role;
 
 use crate::context::Context;
 use crate::error::CliError;
 use crate::lookup::parse;
 
-/// Add a person to the organization
+/// Invite a person into the organization
 ///
-/// Someone who has no user on this server yet gets an invitation: its token is printed once, for
-/// you to hand over.
+/// The invitation's token is printed once, for you to hand over. It works for a day; the same
+/// command makes a new one.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   keyferry member add jane@example.com --name Jane
@@ -18,7 +18,7 @@ use crate::lookup::parse;
 pub(crate) struct Args {
     /// E-mail address
     email: String,
-    /// Name, used when the user is new
+    /// Name, shown until they accept; who has an account already keeps the name of that
     #[arg(long)]
     name: Option<String>,
     /// owner, admin, member or auditor
@@ -32,18 +32,13 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         args.name.unwrap_or_else(|| args.email.split('@').next().unwrap_or_default().to_owned());
     let body = CreateMember { email: args.email, name, role: args.role };
     let created = organization.client.create_member(&organization.id, &body).await?;
-    context.printer.talk(&format!("{} is {} now", created.member.email, created.member.role))?;
+    let MemberView { email, role, .. } = &created.member;
+    context.printer.talk(&format!("{email} is invited as {role}"))?;
     if context.printer.is_json() {
         return context.printer.json(&created);
     }
-    match &created.invitation_token {
-        None => Ok(()),
-        Some(token) => {
-            context.printer.talk(
-                "hand them this invitation; it is shown once. They use it with `keyferry \
-                 invitation accept`:",
-            )?;
-            context.printer.data(token.secret().expose())
-        }
-    }
+    context.printer.talk(
+        "hand them this invitation; it is shown once. They use it with `keyferry invitation accept`:",
+    )?;
+    context.printer.data(created.invitation_token.secret().expose())
 }

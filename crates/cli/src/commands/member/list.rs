@@ -27,7 +27,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             one.email.clone(),
             one.name.clone(),
             one.role.to_string(),
-            moment(one.created_at),
+            if one.invited { "invited".to_owned() } else { moment(one.created_at) },
         ]
     })
     .await
