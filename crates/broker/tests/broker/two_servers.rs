@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 
 use keyferry_domain::operation::{Access, Operation};
 
-use crate::fixture::TestBroker;
+use crate::fixture::{TestBroker, each_url};
 use crate::gitea::Gitea;
-use crate::fixture::each_url;
 
 /// The two seconds, and what a busy machine may take on top.
 const SOON: Duration = Duration::from_secs(5);
