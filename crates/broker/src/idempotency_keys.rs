@@ -49,8 +49,8 @@ pub enum Kept {
 }
 
 impl Broker {
-    /// Looks a caller's key up and reserves it for this request, which is given in parts: method,
-    /// address and body.
+    /// Looks a caller's key up and reserves it for this request, which is given in parts: address
+    /// and body.
     pub async fn claim_key(&self, actor: &Actor, key: &str, parts: &[&[u8]]) -> Result<Claim> {
         let is_key = (1..=MAX_KEY_LENGTH).contains(&key.len())
             && key.bytes().all(|byte| byte.is_ascii_graphic());

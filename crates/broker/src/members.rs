@@ -222,8 +222,9 @@ impl Broker {
             .ok_or_else(|| no_member(user))
     }
 
-    /// Begins a change of who is a member, and as what. Only one goes on at a time, so that two
-    /// owners who leave at the same moment cannot both succeed, and nobody is removed and accepts.
+    /// Begins a change of who is a member of the organization or of one of its pipelines, and as
+    /// what. Only one goes on at a time, so that two owners who leave at the same moment cannot both
+    /// succeed, nobody is removed and accepts, and nobody is given a part who is leaving.
     pub(crate) async fn begin_among_members(
         &self,
         organization: &OrganizationId,

@@ -8,7 +8,7 @@ use keyferry_domain::id::{OrganizationId, PipelineId, UserId};
 use keyferry_domain::{Actor, Error, PipelineRole, Result};
 use keyferry_policy::Action;
 use keyferry_store::pipelines::{self, PipelineMemberRecord, PipelineRecord};
-use keyferry_store::{Change, members, organizations};
+use keyferry_store::{Change, members};
 
 use crate::Broker;
 use crate::audit::Event;
@@ -42,7 +42,7 @@ impl Broker {
     ) -> Result<PipelineMemberRecord> {
         let pipeline =
             self.allowed_pipeline(actor, organization, id, Action::PipelineShare).await?;
-        let mut change = self.begin_sharing(organization).await?;
+        let mut change = self.begin_among_members(organization).await?;
         if members::find(&mut change, organization, user).await.map_err(store_failed)?.is_none() {
             return Err(Error::not_found(format!("member `{user}`")));
         }
@@ -85,7 +85,7 @@ impl Broker {
     ) -> Result<()> {
         let pipeline =
             self.allowed_pipeline(actor, organization, id, Action::PipelineShare).await?;
-        let mut change = self.begin_sharing(organization).await?;
+        let mut change = self.begin_among_members(organization).await?;
         let present = pipelines::find_member(&mut change, organization, id, user)
             .await
             .map_err(store_failed)?
@@ -97,14 +97,6 @@ impl Broker {
         let event = shared(id, user, present.role.as_str(), "none");
         self.commit(change, actor, Some(organization), event).await?;
         Ok(())
-    }
-
-    /// Begins a change of a pipeline's members. Only one goes on at a time, so that two owners who
-    /// take each other out cannot both succeed, and nobody leaves the organization in between.
-    async fn begin_sharing(&self, organization: &OrganizationId) -> Result<Change> {
-        let mut change = self.store.begin().await.map_err(store_failed)?;
-        organizations::lock(&mut change, organization).await.map_err(store_failed)?;
-        Ok(change)
     }
 }
 
