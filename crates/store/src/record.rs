@@ -1,10 +1,10 @@
 //! Records: plain structs whose fields are the columns of one table, and the four statements that
 //! every table needs, built from the field list so that no list of columns is written twice.
 
+use std::fmt::Write as _;
+
 use keyferry_domain::Timestamp;
 use keyferry_domain::page::{Page, PageRequest};
-
-use std::fmt::Write as _;
 
 use crate::database::On;
 use crate::error::{Result, StoreError};
