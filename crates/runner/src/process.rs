@@ -35,6 +35,10 @@ const MAX_CAPTURE_BYTES: usize = 4 * 1024 * 1024;
 /// How long output is still read after everything that could write was killed.
 const DRAIN: Duration = Duration::from_secs(5);
 
+/// How long a command says nothing until the end of its last line is shown, though it may be the
+/// beginning of a secret.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// How long the end of killed processes is waited for.
 const KILL_TIME: Duration = Duration::from_secs(5);
 
@@ -342,10 +346,18 @@ pub(crate) fn inheritable_descriptors() -> Vec<i32> {
 async fn pump(mut stream: pipe::Receiver, log: &JobLog) {
     let mut masked = MaskedStream::new(Arc::clone(log.secrets()));
     let mut buffer = vec![0; READ_BYTES];
-    while let Ok(count) = stream.read(&mut buffer).await
-        && count > 0
-    {
-        log.write(masked.push(&buffer[..count])).await;
+    loop {
+        let read = match tokio::time::timeout(PAUSE, stream.read(&mut buffer)).await {
+            Ok(read) => read,
+            Err(_) => {
+                log.write(masked.settle()).await;
+                stream.read(&mut buffer).await
+            }
+        };
+        match read {
+            Ok(count) if count > 0 => log.write(masked.push(&buffer[..count])).await,
+            _ => break,
+        }
     }
     log.write(masked.finish()).await;
 }

@@ -5,8 +5,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use keyferry_domain::material::Material;
-use keyferry_domain::secret::SecretBytes;
+use keyferry_domain::secret::{SecretBytes, SecretString};
 use keyferry_pipeline::masking::{Masker, Patterns};
 
 /// Every secret that a job was given so far.
@@ -46,8 +48,10 @@ impl Secrets {
         match material {
             Material::Password { username, password } => {
                 self.add(password.expose().as_bytes());
-                // What goes over the wire as basic authentication, and what curl -v prints of it.
-                self.add(format!("{username}:{}", password.expose()).as_bytes());
+                // What goes over the wire as basic authentication, and what curl -v prints of it. Not
+                // the pair as it is: a line that ends in the name would be held back as its beginning.
+                let pair = SecretString::from(format!("{username}:{}", password.expose()));
+                self.add(SecretString::from(STANDARD.encode(pair.expose())).expose().as_bytes());
             }
             Material::SshKey { private_key, .. } => self.add(private_key.expose().as_bytes()),
             Material::Values { values, files } => {
@@ -88,6 +92,11 @@ impl MaskedStream {
             self.masker.update(self.secrets.patterns());
         }
         self.masker.push(bytes)
+    }
+
+    /// Returns what a pause makes certain enough: see [`Masker::settle`].
+    pub(crate) fn settle(&mut self) -> Vec<u8> {
+        self.masker.settle()
     }
 
     /// Returns the rest.

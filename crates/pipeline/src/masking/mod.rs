@@ -22,6 +22,8 @@ pub struct Masker {
     patterns: Arc<Patterns>,
     state: u32,
     held: VecDeque<u8>,
+    /// What the last [`Self::settle`] let go, as long as it may still be the beginning of a secret.
+    settled: Vec<u8>,
     /// How many of the held bytes are not line breaks.
     held_significant: usize,
     /// Index of the next byte that is not a line break, counted from the stream's start.
@@ -53,6 +55,7 @@ impl Masker {
             patterns,
             state: 0,
             held: VecDeque::new(),
+            settled: Vec::new(),
             held_significant: 0,
             next_index: 0,
             hidden: VecDeque::new(),
@@ -64,10 +67,10 @@ impl Masker {
     pub fn update(&mut self, patterns: Arc<Patterns>) {
         self.patterns = patterns;
         self.state = 0;
-        let held: Vec<u8> =
-            self.held.iter().copied().filter(|byte| !is_line_break(*byte)).collect();
-        let mut index = self.next_index - held.len() as u64;
-        for byte in held {
+        let mut open = self.settled.clone();
+        open.extend(self.held_significant_bytes());
+        let mut index = self.next_index - open.len() as u64;
+        for byte in open {
             index += 1;
             self.step(byte, index);
         }
@@ -88,6 +91,20 @@ impl Masker {
         out
     }
 
+    /// Returns what is held back when it is short: for a stream that has said nothing for a while and
+    /// has readers who wait for its last line. Fewer than [`MINIMUM_BYTES`] of a secret can be seen
+    /// that way, whatever the pauses; what follows of it is hidden.
+    pub fn settle(&mut self) -> Vec<u8> {
+        let mut out = Vec::new();
+        if self.patterns.automaton.open(self.state) < MINIMUM_BYTES {
+            let mut settled = std::mem::take(&mut self.settled);
+            settled.extend(self.held_significant_bytes());
+            self.release(0, &mut out);
+            self.settled = settled;
+        }
+        out
+    }
+
     /// Ends the stream and returns what was held back.
     pub fn finish(mut self) -> Vec<u8> {
         let mut out = Vec::new();
@@ -101,6 +118,10 @@ impl Masker {
         let mut out = masker.push(bytes);
         out.extend(masker.finish());
         out
+    }
+
+    fn held_significant_bytes(&self) -> impl Iterator<Item = u8> {
+        self.held.iter().copied().filter(|byte| !is_line_break(*byte))
     }
 
     /// Advances over one byte, whose index is `end - 1`, and notes what it completes.
@@ -130,6 +151,7 @@ impl Masker {
             } else if self.held_significant > keep {
                 let index = self.next_index - self.held_significant as u64;
                 self.held_significant -= 1;
+                self.settled.clear();
                 self.write(byte, index, out);
             } else {
                 break;

@@ -100,6 +100,46 @@ fn a_secret_that_arrives_later_covers_what_is_held_back() {
 }
 
 #[test]
+fn a_pause_shows_the_end_of_a_line_that_may_begin_a_secret() {
+    let mut masker = Masker::new(patterns(&["hunter22"]));
+    assert_eq!(masker.push(b"waiting for h\n"), b"waiting for ");
+    assert_eq!(masker.settle(), b"h\n");
+    assert_eq!(masker.settle(), b"");
+    assert_eq!(masker.push(b"unter22!"), b"****!", "what follows of it is hidden");
+    assert_eq!(masker.push(b"h"), b"");
+    assert_eq!(masker.settle(), b"h");
+    assert_eq!(masker.push(b"ello hu"), b"ello ");
+    assert_eq!(masker.finish(), b"hu");
+}
+
+#[test]
+fn pauses_never_show_more_than_the_beginning_of_a_secret() {
+    let mut masker = Masker::new(patterns(&["hunter22"]));
+    let mut shown = Vec::new();
+    for byte in b"hunter22" {
+        shown.extend(masker.push(&[*byte]));
+        shown.extend(masker.settle());
+    }
+    shown.extend(masker.finish());
+    assert_eq!(String::from_utf8(shown).unwrap(), "hun****");
+}
+
+#[test]
+fn a_secret_that_arrives_after_a_pause_covers_what_follows_it() {
+    let mut masker = Masker::new(patterns(&["hunter22"]));
+    assert_eq!(masker.push(b"hu"), b"");
+    assert_eq!(masker.settle(), b"hu");
+    assert_eq!(masker.push(b"n"), b"");
+    masker.update(patterns(&["hunter22", "hunt-xx"]));
+    assert_eq!(masker.push(b"t-xx."), b"****.");
+    assert_eq!(masker.push(b"-hu"), b"-");
+    assert_eq!(masker.settle(), b"hu");
+    assert_eq!(masker.push(b"-"), b"-");
+    masker.update(patterns(&["hunter22"]));
+    assert_eq!(masker.push(b"nter22"), b"nter22", "what is over does not count");
+}
+
+#[test]
 fn repetitive_secrets_and_logs_stay_linear() {
     let secret = "a".repeat(8_000);
     let log = "a".repeat(2_000_000);

@@ -106,7 +106,7 @@ async fn the_socket_of_another_job_does_not_answer() {
         let connections = [("images", "private_docker_registry", "r.example.com")];
         let runner = Running::start(&server, |settings| settings.use_namespaces = use_namespaces);
         let first = server.queue(
-            &script("echo socket=$KEYFERRY_SOCKET\nkeyferry ask images >/dev/null && echo own answered; echo ====\nsleep 98766"),
+            &script("echo socket=$KEYFERRY_SOCKET\nkeyferry ask images >/dev/null && echo own answered\nsleep 98766"),
             &connections,
         );
         server.wait_for_log(&first, "own answered").await;

@@ -394,11 +394,9 @@ async fn a_key_that_is_about_to_end_is_replaced_before_the_next_step() {
     server.set_lease_seconds(30);
     server.give_material("code", ssh_material(&git, &first, None));
     let address = format!("ssh://127.0.0.1:{}", git.port());
-    let steps = step(
-        "wait",
-        "Command",
-        "{run: 'echo waiting; echo ====; until [ -e /tmp/go ]; do sleep 0.05; done'}",
-    ) + &step("fetch", "Command", "{run: 'git fetch -q && echo fetched'}");
+    let steps =
+        step("wait", "Command", "{run: 'echo waiting; until [ -e /tmp/go ]; do sleep 0.05; done'}")
+            + &step("fetch", "Command", "{run: 'git fetch -q && echo fetched'}");
     let job = server.queue(&pipeline(&url, &steps), &[("code", "git", &address)]);
     let runner = Running::start(&server, |_| ());
     server.wait_for_log(&job, "waiting").await;

@@ -34,6 +34,19 @@ async fn a_script_runs_with_its_variables_and_its_output_arrives() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_last_line_before_a_silence_is_shown_though_a_secret_may_begin_with_its_end() {
+    let server = Server::start().await;
+    server.give("images", "bob", "now or never");
+    let text = "keyferry ask images >/dev/null\necho waiting for bob\nsleep 2\necho waiting now\nsleep 98767";
+    let connections = [("images", "private_docker_registry", "r.example.com")];
+    let job = server.queue(&script(text), &connections);
+    let runner = Running::start(&server, |_| ());
+    server.wait_for_log(&job, "waiting for bob\nwaiting now\n").await;
+    runner.shut_down();
+    runner.ended().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_first_failing_line_ends_the_script_and_later_steps_are_skipped() {
     let server = Server::start().await;
     let yaml = script("echo before\nfalse\necho after")

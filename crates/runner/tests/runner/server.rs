@@ -239,8 +239,7 @@ impl Server {
         }
     }
 
-    /// Waits for a text in a job's log. Where the job holds secrets, its script says something more
-    /// after it: masking keeps the end back while it could be the beginning of a secret.
+    /// Waits for a text in a job's log.
     pub(crate) async fn wait_for_log(&self, job: &str, text: &str) {
         self.wait(job, |seen| {
             let log: String = seen.log.values().cloned().collect();

@@ -50,6 +50,7 @@ impl Person {
 
     /// Waits until the log of a run that is under way has `words`.
     pub(crate) fn wait_for_log(&self, run: &RunView, words: &str) -> Result<String> {
+        let mut seen = String::new();
         wait_until(&format!("`{words}` in the run's log"), LIMIT, || {
             let log = self.read(&["run", "logs", run.id.as_str()])?;
             if log.contains(words) {
@@ -63,8 +64,10 @@ impl Person {
                 "the run is {} already: {log}",
                 now.state
             );
+            seen = format!("{now:#?}\n{log}");
             Ok(None)
         })
+        .with_context(|| seen)
     }
 }
 
