@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use keyferry_domain::audit::Target;
-use keyferry_domain::id::{OrganizationId, RunId};
+use keyferry_domain::id::{JobId, OrganizationId, RunId};
 use keyferry_domain::run::{JobState, RunState, StepState};
 use keyferry_domain::{Actor, Error, Result};
 use keyferry_pipeline::machine::{self, Change, SkipReason};
@@ -22,11 +22,12 @@ use crate::failure::store_failed;
 /// Rounds after which something is wrong: every round moves at least one job.
 const ROUNDS: usize = 1_000;
 
-/// A run with the latest attempt of each of its jobs.
+/// A run with the latest attempt of each of its jobs, and which were tried before those.
 pub(super) struct Progress {
     pub(super) run: RunRecord,
     pub(super) plan: RunPlan,
     pub(super) jobs: BTreeMap<JobKey, JobRecord>,
+    pub(super) earlier: Vec<JobId>,
 }
 
 impl Progress {
@@ -55,13 +56,16 @@ impl Broker {
         };
         let mut plan = RunPlan { stages: Vec::new(), jobs: Vec::new() };
         let mut latest = BTreeMap::new();
+        let mut earlier = Vec::new();
         for record in records {
             let job = match read_plan(&record) {
                 Ok(job) => job,
                 Err(error) => return Ok(Err(error)),
             };
             let key = job.id.clone();
-            if latest.insert(key.clone(), record).is_none() {
+            if let Some(before) = latest.insert(key.clone(), record) {
+                earlier.push(before.id);
+            } else {
                 match plan.stages.iter_mut().find(|stage| stage.id == job.stage) {
                     Some(stage) => stage.jobs.push(key),
                     None => plan.stages.push(StagePlan {
@@ -73,7 +77,7 @@ impl Broker {
                 plan.jobs.push(job);
             }
         }
-        Ok(Ok(Progress { run, plan, jobs: latest }))
+        Ok(Ok(Progress { run, plan, jobs: latest, earlier }))
     }
 
     /// Does everything that follows from the present states of a run's jobs.

@@ -85,10 +85,15 @@ impl Broker {
             return Err(Error::conflict("run_not_over", "the run is still going on")
                 .hint("wait until it is over, or cancel it"));
         }
-        let (key, _) =
-            progress.jobs.iter().find(|(_, record)| record.id == *job).ok_or_else(|| {
-                Error::not_found(format!("job `{job}` in this run, as its latest try"))
-            })?;
+        if progress.earlier.contains(job) {
+            return Err(Error::conflict("job_tried_again", "the job was tried again already")
+                .hint("look at the run, and try its latest attempt again where that failed too"));
+        }
+        let (key, _) = progress
+            .jobs
+            .iter()
+            .find(|(_, record)| record.id == *job)
+            .ok_or_else(|| Error::not_found(format!("job `{job}` in this run")))?;
         let changes = machine::retry(&progress.plan, &progress.states(), key).map_err(|error| {
             match error {
                 RetryError::NotFound { .. } => Error::not_found(format!("job `{job}`")),

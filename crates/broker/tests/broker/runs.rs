@@ -272,6 +272,8 @@ async fn a_failed_job_is_tried_again_with_what_comes_after_it() {
     let (_, roll) = claim_next(&test, &machine).await;
     finish(&test, &roll, JobState::Succeeded, None).await.unwrap();
     assert_eq!(run(&test, &started).await.run.state, RunState::Succeeded);
+    // What whoever lost a race may find: the run is over, and the job is not its latest attempt.
+    assert_code(retry(&two.job).await, "job_tried_again");
     assert_eq!(test.events("job.retry").await.len(), 1);
 }
 
