@@ -347,12 +347,12 @@ async fn pump(mut stream: pipe::Receiver, log: &JobLog) {
     let mut masked = MaskedStream::new(Arc::clone(log.secrets()));
     let mut buffer = vec![0; READ_BYTES];
     loop {
-        let read = match tokio::time::timeout(PAUSE, stream.read(&mut buffer)).await {
-            Ok(read) => read,
-            Err(_) => {
-                log.write(masked.settle()).await;
-                stream.read(&mut buffer).await
-            }
+        let soon = tokio::time::timeout(PAUSE, stream.read(&mut buffer)).await;
+        let read = if let Ok(read) = soon {
+            read
+        } else {
+            log.write(masked.settle()).await;
+            stream.read(&mut buffer).await
         };
         match read {
             Ok(count) if count > 0 => log.write(masked.push(&buffer[..count])).await,
