@@ -51,6 +51,16 @@ pub(crate) fn start(
     Ok(child)
 }
 
+/// Tells whether a process is a command of the job with this mark, or below one: from the first
+/// moment of that command, since whoever asks waits for what is being started.
+pub(crate) fn is_of(mark: &str, process: u32) -> bool {
+    let living = living();
+    let roots = living.iter().filter(|(_, other)| other.as_deref() == Some(mark));
+    let roots: BTreeSet<u32> = roots.map(|(root, _)| *root).collect();
+    drop(living);
+    descends_from(process, &roots)
+}
+
 /// Keeps everything in this process from starting a command until the guard is dropped.
 pub(crate) fn pause_starts() -> impl Drop {
     living()
@@ -232,6 +242,8 @@ pub(crate) fn signal_group(process: u32, signal: Signal) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     #[test]
@@ -243,6 +255,42 @@ mod tests {
         assert!(!descends_from(parent, &[own].into()));
         assert!(!descends_from(own, &BTreeSet::new()));
         assert!(!descends_from(u32::MAX, &[own].into()));
+    }
+
+    /// A process that asks on its job's socket at once must not be taken for a stranger.
+    #[tokio::test]
+    async fn a_command_is_of_its_job_from_its_first_moment() {
+        const MARK: &str = "mark-of-a-command-that-asks-at-once";
+        let is_over = AtomicBool::new(false);
+        let mut started = Vec::new();
+        let strangers = std::thread::scope(|scope| {
+            let watch = scope.spawn(|| {
+                let mut strangers = 0;
+                while !is_over.load(Ordering::SeqCst) {
+                    for process in table().into_keys() {
+                        let is_ours = mark_of(process).as_deref() == Some(MARK);
+                        strangers += u32::from(is_ours && !is_of(MARK, process));
+                    }
+                }
+                strangers
+            });
+            for _ in 0..50 {
+                let mut command = crate::process::plain_command("sleep");
+                command.arg("60").env_clear().env("PATH", "/usr/bin:/bin").env(JOB_MARK, MARK);
+                started.push(start(command.kill_on_drop(true), &[], Some(MARK)).unwrap());
+            }
+            is_over.store(true, Ordering::SeqCst);
+            watch.join().unwrap()
+        });
+        assert_eq!(strangers, 0);
+        let own = started[0].id().unwrap();
+        assert!(is_of(MARK, own) && !is_of("another mark", own) && !is_of(MARK, 1));
+        for mut child in started {
+            let process = child.id().unwrap();
+            child.kill().await.unwrap();
+            forget(process);
+            assert!(!is_of(MARK, process));
+        }
     }
 
     #[test]

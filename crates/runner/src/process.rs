@@ -9,7 +9,7 @@ use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use keyferry_domain::run::Isolation;
@@ -20,9 +20,7 @@ use tokio::net::unix::pipe;
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
-use crate::family::{
-    self, JOB_MARK, descendants, descends_from, forget, signal, signal_group, start,
-};
+use crate::family::{self, JOB_MARK, descendants, forget, signal, signal_group, start};
 use crate::isolation::{Boundary, Confinement};
 use crate::log::{JobLog, READ_BYTES};
 use crate::private::{Handed, Private, in_memory};
@@ -94,7 +92,6 @@ pub(crate) struct Processes {
     pub(crate) stop_grace: Duration,
     /// Descriptors that this process was started with and that a child would inherit.
     pub(crate) leaked_descriptors: Arc<[i32]>,
-    roots: Mutex<BTreeSet<u32>>,
 }
 
 impl Processes {
@@ -113,14 +110,12 @@ impl Processes {
             stop,
             stop_grace,
             leaked_descriptors,
-            roots: Mutex::default(),
         }
     }
 
     /// Tells whether a process belongs to this job: it descends from one that was started here.
     pub(crate) fn owns(&self, process: u32) -> bool {
-        let roots = self.roots.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        descends_from(process, &roots)
+        family::is_of(&self.mark, process)
     }
 
     /// Runs a command to its end, its output going to `log`.
@@ -152,7 +147,6 @@ impl Processes {
         // The command holds the writing ends; while it lives here, reading would never end.
         drop((command, handed, variables));
         let root = child.id().unwrap_or_default();
-        self.roots.lock().unwrap_or_else(PoisonError::into_inner).insert(root);
 
         let log_stream =
             pipe::Receiver::from_owned_fd(OwnedFd::from(log_reader)).map_err(start_failed)?;
@@ -188,7 +182,6 @@ impl Processes {
         // What the command left running must not outlive its step, nor keep its pipes open.
         self.kill(root).await;
         forget(root);
-        self.roots.lock().unwrap_or_else(PoisonError::into_inner).remove(&root);
         let follow = |source| ProcessError::Follow { program: name.clone(), source };
         let (stdout, stderr) = loop {
             match tokio::time::timeout(DRAIN, &mut streams).await {
