@@ -8,4 +8,4 @@ pub mod http;
 mod listener;
 mod loops;
 pub mod settings;
-mod throttle;
+pub mod throttle;

@@ -68,7 +68,12 @@ pub struct AppState {
 impl AppState {
     /// Makes the state of a server that nobody has tried to guess at yet.
     pub fn new(broker: Arc<Broker>) -> Self {
-        Self { broker, throttle: Arc::new(Throttle::new()), changes: TaskTracker::new() }
+        Self::with_throttle(broker, Throttle::new())
+    }
+
+    /// Makes the state of a server that slows down guessing in its own way.
+    pub fn with_throttle(broker: Arc<Broker>, throttle: Throttle) -> Self {
+        Self { broker, throttle: Arc::new(throttle), changes: TaskTracker::new() }
     }
 }
 

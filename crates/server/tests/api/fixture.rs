@@ -21,8 +21,9 @@ use keyferry_broker::{Broker, BrokerOptions, RootKeySource};
 use keyferry_domain::actor::{Identity, Via};
 use keyferry_domain::clock::FixedClock;
 use keyferry_domain::id::{OrganizationId, SessionId, UserId};
-use keyferry_domain::{Actor, Role, Timestamp};
+use keyferry_domain::{Actor, Clock as _, Role, Timestamp};
 use keyferry_server::http::{AppState, router};
+use keyferry_server::throttle::Throttle;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
@@ -109,7 +110,9 @@ impl TestServer {
             token: String::new(),
             organization: organization.clone(),
         };
-        let router = router(AppState::new(Arc::clone(&broker)));
+        let time = Arc::clone(&clock);
+        let throttle = Throttle::with_clock(move || time.now().since(Timestamp::default()));
+        let router = router(AppState::with_throttle(Arc::clone(&broker), throttle));
         Self { broker, clock, organization, owner, router, people: AtomicU32::new(0), folder }
     }
 
