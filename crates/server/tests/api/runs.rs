@@ -118,7 +118,7 @@ async fn a_run_is_canceled_and_a_job_tried_again() {
     report(&server, token, "job/finish", json!({"state": "succeeded"})).await.done();
     let done = format!("{}/jobs/{}/retry", at(&run), claimed["job_id"].as_str().unwrap());
     server.post(owner, &done, Value::Null).await.refused(409, "job_not_failed");
-    server.post(owner, &retry, Value::Null).await.refused(404, "not_found");
+    server.post(owner, &retry, Value::Null).await.refused(409, "job_tried_again");
     for path in ["", "/cancel", "/jobs/job_00000000000000000000000000/retry"] {
         let method = if path.is_empty() { Method::GET } else { Method::POST };
         let answer = server.call(Some(&owner.token), method, &format!("{NONE}{path}"), None).await;
