@@ -3,12 +3,13 @@
 //! A peer that sends its header or its TLS handshake slowly is dropped. On shutdown no connection
 //! is accepted any more, and requests under way get a while to finish.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
-use axum::Router;
+use axum::body::Body;
 use axum::extract::ConnectInfo;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -22,8 +23,8 @@ use tokio::sync::RwLock;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt as _;
 
+use crate::http::Api;
 use crate::settings::TlsFiles;
 
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -84,7 +85,7 @@ fn load(files: &TlsFiles) -> Result<(TlsAcceptor, Option<SystemTime>)> {
 pub(crate) async fn serve(
     listener: TcpListener,
     tls: Option<Arc<Tls>>,
-    router: Router,
+    api: Arc<Api>,
     shutdown: CancellationToken,
 ) {
     let connections = TaskTracker::new();
@@ -106,7 +107,7 @@ pub(crate) async fn serve(
                     stream,
                     address,
                     tls.clone(),
-                    router.clone(),
+                    Arc::clone(&api),
                     shutdown.clone(),
                 );
                 connections.spawn(serving);
@@ -128,7 +129,7 @@ async fn serve_connection(
     stream: TcpStream,
     address: SocketAddr,
     tls: Option<Arc<Tls>>,
-    router: Router,
+    api: Arc<Api>,
     shutdown: CancellationToken,
 ) {
     // Answers are small; waiting to fill a packet only costs time.
@@ -136,23 +137,24 @@ async fn serve_connection(
         tracing::debug!(?error, "set TCP_NODELAY");
     }
     let Some(tls) = tls else {
-        return speak_http(stream, address, router, shutdown).await;
+        return speak_http(stream, address, api, shutdown).await;
     };
     let acceptor = tls.acceptor.read().await.0.clone();
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => speak_http(stream, address, router, shutdown).await,
+        Ok(Ok(stream)) => speak_http(stream, address, api, shutdown).await,
         Ok(Err(error)) => tracing::debug!(%address, ?error, "TLS handshake failed"),
         Err(_) => tracing::debug!(%address, "TLS handshake took too long"),
     }
 }
 
-async fn speak_http<S>(stream: S, address: SocketAddr, router: Router, shutdown: CancellationToken)
+async fn speak_http<S>(stream: S, address: SocketAddr, api: Arc<Api>, shutdown: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(address));
-        router.clone().oneshot(request)
+        let api = Arc::clone(&api);
+        async move { Ok::<_, Infallible>(api.answer(request.map(Body::new)).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);

@@ -303,3 +303,42 @@ pub async fn delete(
     on.finish().await?;
     Ok(row.version)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Store, StoreOptions};
+
+    /// A page must not cost more as connections grow: no list reads or sorts what is not on it.
+    #[tokio::test]
+    async fn a_page_is_read_in_the_order_of_an_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("store.db").display());
+        let store = Store::open(&url, StoreOptions::default()).await.unwrap();
+        store.migrate().await.unwrap();
+        let organization = "org_00000000000000000000000000".parse().unwrap();
+        let user: UserId = "user_00000000000000000000000000".parse().unwrap();
+        let credential = "cred_00000000000000000000000000".parse().unwrap();
+        let every = ConnectionFilter::default;
+        let wanted = [
+            every(),
+            ConnectionFilter { visible_to: Some(user.clone()), ..every() },
+            ConnectionFilter { connection_type: Some("git".to_owned()), ..every() },
+            ConnectionFilter { health: Some(HealthStatus::Rejected), ..every() },
+            ConnectionFilter { credential: Some(credential), ..every() },
+            ConnectionFilter { owner: Some(user), ..every() },
+        ];
+        let cursor = Some(name_cursor("the conn-010000", "conn-010000"));
+        let request = PageRequest { limit: 50, cursor };
+        for wanted in wanted {
+            let (rest, params) =
+                filter(&organization, &wanted).ascending_by_name(&request).unwrap();
+            let sql = format!("EXPLAIN QUERY PLAN SELECT * FROM connections {rest}");
+            let rows = On::from(&store).query("connections", sql, params).await.unwrap();
+            let plan: Vec<String> = rows.iter().map(|row| row.get("detail").unwrap()).collect();
+            assert!(plan[0].starts_with("SEARCH connections USING INDEX"), "{wanted:?}: {plan:?}");
+            let is_sorted = plan.iter().any(|step| step.contains("TEMP B-TREE"));
+            assert!(!is_sorted, "{wanted:?}: {plan:?}");
+        }
+    }
+}

@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::http::{AppState, router};
+use crate::http::{Api, AppState};
 use crate::listener::{Tls, serve};
 use crate::loops;
 use crate::settings::Settings;
@@ -67,11 +67,11 @@ pub(super) async fn run(settings: Settings) -> Result<()> {
     };
 
     let changes = state.changes.clone();
-    let router = router(state);
+    let api = Arc::new(Api::new(state));
     let serving = TaskTracker::new();
-    serving.spawn(serve(listener, tls, router.clone(), shutdown.clone()));
+    serving.spawn(serve(listener, tls, Arc::clone(&api), shutdown.clone()));
     if let Some(listener) = inside {
-        serving.spawn(serve(listener, None, router, shutdown.clone()));
+        serving.spawn(serve(listener, None, api, shutdown.clone()));
     }
     serving.close();
 

@@ -2,10 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::body::Bytes;
+use axum::body::{Bytes, to_bytes};
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::request::Parts;
+use http_body_util::LengthLimitError;
 use keyferry_domain::actor::Identity;
 use keyferry_domain::id::RequestId;
 use keyferry_domain::{Actor, Error, FieldError};
@@ -15,7 +16,7 @@ use super::AppState;
 use super::problem::Failure;
 
 /// The largest body that any route takes: a credential with files of 1 MiB each, in base64.
-pub(super) const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
+const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 
 /// Where the shapes of bodies are described.
 const SHAPE: &str = "the shape of this body is described at /api/openapi.json";
@@ -95,9 +96,7 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Body<T> {
         if !is_json {
             return Err(Failure::not_json(id));
         }
-        let bytes = Bytes::from_request(Request::from_parts(parts, body), state)
-            .await
-            .map_err(|_| Failure::too_large(id.clone(), MAX_BODY_BYTES))?;
+        let bytes = read_body(body, &id).await?;
         // Types of fields would read an array as well, by position and whatever it holds more.
         if bytes.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
             let error = Error::invalid("invalid_body", "the body is not a JSON object");
@@ -107,6 +106,18 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Body<T> {
             .map_err(|error| Failure::new(invalid_json(&error), id))?;
         Ok(Self(value))
     }
+}
+
+/// Reads a body to its end, unless that is beyond [`MAX_BODY_BYTES`].
+pub(super) async fn read_body(body: axum::body::Body, id: &RequestId) -> Result<Bytes, Failure> {
+    to_bytes(body, MAX_BODY_BYTES).await.map_err(|error| {
+        if error.into_inner().is::<LengthLimitError>() {
+            Failure::too_large(id.clone(), MAX_BODY_BYTES)
+        } else {
+            let error = Error::invalid("invalid_body", "the body did not arrive as a whole");
+            Failure::new(error, id.clone())
+        }
+    })
 }
 
 /// Tells where the JSON is wrong. serde's own words are kept for structure (which field is

@@ -1,17 +1,17 @@
 //! The header `Idempotency-Key`: a create that is sent again is done once and answered alike.
 //!
-//! One layer around all routes; which of them create is read from the description of the API, and so
+//! One layer around the routes of requests that have the header; which of them create is read from the description of the API, and so
 //! is which of them answer with a secret. The handlers know nothing of it, and what a key means is
 //! decided by the broker. The header is that of the IETF draft httpapi-idempotency-key-header.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{FromRequest as _, FromRequestParts as _, MatchedPath, Request, State};
+use axum::body::{Body, to_bytes};
+use axum::extract::{FromRequestParts as _, MatchedPath, Request, State};
 use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method, StatusCode};
+use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use keyferry_broker::idempotency_keys::{Claim, Kept, Reservation};
@@ -21,7 +21,7 @@ use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::{ObjectBuilder, OpenApi, RefOr, Required, Type};
 
 use super::AppState;
-use super::extract::{Caller, MAX_BODY_BYTES, request_id};
+use super::extract::{Caller, read_body, request_id};
 use super::problem::Failure;
 
 static KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -100,15 +100,17 @@ fn holds_secret(document: &Value, part: &Value, seen: &mut Vec<String>) -> bool 
     }
 }
 
-/// Does a request with a key once. Requests without one pass.
+/// Tells whether a request comes with a key.
+pub(super) fn has_key(request: &Request) -> bool {
+    request.headers().contains_key(&KEY)
+}
+
+/// Does a request with a key once.
 pub(super) async fn once(
     State((state, creates)): State<(AppState, Arc<Creates>)>,
     request: Request,
     next: Next,
 ) -> Response {
-    if !request.headers().contains_key(&KEY) || request.method() != Method::POST {
-        return next.run(request).await;
-    }
     let (parts, body) = request.into_parts();
     let answered = async {
         let discloses = find_create(&state, &creates, &parts)?;
@@ -156,9 +158,7 @@ async fn begin(state: &AppState, mut parts: Parts, body: Body) -> Result<Begun, 
         (Some(Ok(key)), None) => key.to_owned(),
         _ => String::new(),
     };
-    let body = Bytes::from_request(Request::from_parts(parts.clone(), body), state)
-        .await
-        .map_err(|_| Failure::too_large(id.clone(), MAX_BODY_BYTES))?;
+    let body = read_body(body, &id).await?;
     let address = parts.uri.path_and_query().map_or("", |address| address.as_str());
     let marked: [&[u8]; 2] = [address.as_bytes(), &body];
     let claim = state

@@ -2,14 +2,14 @@
 
 use axum::{Json, Router};
 use keyferry_api::problem::{MEDIA_TYPE, Problem};
-use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
     Components, ContentBuilder, Info, License, Object, OpenApi, OpenApiBuilder, Ref, RefOr,
     Required, ResponseBuilder, Type,
 };
 use utoipa::{PartialSchema as _, ToSchema as _};
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use super::{AppState, idempotency};
 
@@ -33,10 +33,26 @@ fn base() -> OpenApi {
     OpenApiBuilder::new().info(info).components(Some(components)).build()
 }
 
+/// The operations of one path, as `routes!` makes them.
+pub(super) type Operations = UtoipaMethodRouter<AppState>;
+
+/// Puts operations below a prefix. Written out, since a router that is nested in another has the
+/// address of every request taken apart and made anew.
+pub(super) fn below(prefix: &str, (schemas, mut paths, router): Operations) -> Operations {
+    let prefixed = |(path, item): (String, PathItem)| {
+        let path = path.strip_suffix('/').unwrap_or(&path);
+        (format!("{prefix}{path}"), item)
+    };
+    paths.paths = std::mem::take(&mut paths.paths).into_iter().map(prefixed).collect();
+    (schemas, paths, router)
+}
+
 /// Returns the routes of these operations, and the document that describes them.
-pub(super) fn describe(operations: OpenApiRouter<AppState>) -> (Router<AppState>, OpenApi) {
-    let (router, mut document) =
-        OpenApiRouter::with_openapi(base()).nest("/api/v1", operations).split_for_parts();
+pub(super) fn describe(operations: Vec<Operations>) -> (Router<AppState>, OpenApi) {
+    let (router, mut document) = operations
+        .into_iter()
+        .fold(OpenApiRouter::with_openapi(base()), OpenApiRouter::routes)
+        .split_for_parts();
     for (path, item) in &mut document.paths.paths {
         let operations =
             [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];

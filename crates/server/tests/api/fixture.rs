@@ -1,4 +1,4 @@
-//! A server in this process: the real router over a real broker, with a fresh SQLite file and a
+//! A server in this process: the real service over a real broker, with a fresh SQLite file and a
 //! clock that stands still. Requests go in without a network.
 //!
 //! People are made on demand, since every password costs tens of milliseconds: [`TestServer::add`]
@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
@@ -22,11 +21,10 @@ use keyferry_domain::actor::{Identity, Via};
 use keyferry_domain::clock::FixedClock;
 use keyferry_domain::id::{OrganizationId, SessionId, UserId};
 use keyferry_domain::{Actor, Clock as _, Role, Timestamp};
-use keyferry_server::http::{AppState, router};
+use keyferry_server::http::{Api, AppState};
 use keyferry_server::throttle::Throttle;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tower::ServiceExt as _;
 
 /// The password of everyone who has one.
 pub(crate) const PASSWORD: &str = "correct horse battery";
@@ -47,7 +45,7 @@ pub(crate) struct TestServer {
     pub(crate) organization: OrganizationId,
     /// Its owner, signed in with a password.
     pub(crate) owner: Person,
-    router: Router,
+    api: Api,
     people: AtomicU32,
     folder: TempDir,
 }
@@ -112,8 +110,8 @@ impl TestServer {
         };
         let time = Arc::clone(&clock);
         let throttle = Throttle::with_clock(move || time.now().since(Timestamp::default()));
-        let router = router(AppState::with_throttle(Arc::clone(&broker), throttle));
-        Self { broker, clock, organization, owner, router, people: AtomicU32::new(0), folder }
+        let api = Api::new(AppState::with_throttle(Arc::clone(&broker), throttle));
+        Self { broker, clock, organization, owner, api, people: AtomicU32::new(0), folder }
     }
 
     /// Closes the server; returns the path of its database, which is one file then.
@@ -272,7 +270,7 @@ impl TestServer {
     /// Sends any request.
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         let what = format!("{} {}", request.method(), request.uri());
-        let response = self.router.clone().oneshot(request).await.unwrap();
+        let response = self.api.answer(request).await;
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         Answer {
