@@ -19,7 +19,7 @@ pub const FIRST_HASH: &str = "00000000000000000000000000000000000000000000000000
 pub struct AuditRecord {
     /// The chain: one per database file, one per server on PostgreSQL.
     pub chain: String,
-    /// Counts the chain's events, from 1, without a gap.
+    /// Counts the chain's events, from 1, without a gap; 0 as long as it has no place.
     pub sequence: i64,
     /// The event.
     pub event: AuditEvent,
@@ -29,6 +29,28 @@ pub struct AuditRecord {
     pub previous_hash: String,
     /// The hash of `previous_hash` and `canonical`.
     pub hash: String,
+}
+
+/// The last sequence number of a chain, and its hash.
+pub(crate) type Head = (i64, String);
+
+impl AuditRecord {
+    /// Makes the record of an event whose place in the chain is not known yet.
+    pub(crate) fn without_place(chain: &str, event: AuditEvent) -> Self {
+        Self {
+            chain: chain.to_owned(),
+            sequence: 0,
+            canonical: canonical(&event),
+            event,
+            previous_hash: String::new(),
+            hash: String::new(),
+        }
+    }
+
+    /// Returns where the chain ends when this is its last event.
+    pub(crate) fn end(&self) -> Head {
+        (self.sequence, self.hash.clone())
+    }
 }
 
 /// Returns an event as it is hashed and stored: JSON with the fields in order of declaration.
@@ -220,7 +242,7 @@ pub async fn head(on: impl Into<On<'_>>, chain: &str) -> Result<(i64, String)> {
     read_head(&mut on.into(), chain).await
 }
 
-pub(crate) async fn read_head(on: &mut On<'_>, chain: &str) -> Result<(i64, String)> {
+pub(crate) async fn read_head(on: &mut On<'_>, chain: &str) -> Result<Head> {
     let sql = "SELECT sequence, hash FROM audit_events \
                WHERE chain = $1 ORDER BY sequence DESC LIMIT 1";
     let rows = on.query("audit_events", sql.to_owned(), params![chain]).await?;

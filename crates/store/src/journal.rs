@@ -8,12 +8,12 @@
 
 use std::sync::Arc;
 
-use keyferry_domain::audit::{AuditEvent, ChainedEvent};
+use keyferry_domain::audit::AuditEvent;
 use keyferry_domain::lease::Lease;
 use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::audit::{self, AuditRecord};
+use crate::audit::{self, AuditRecord, Head};
 use crate::database::{Change, On, Store};
 use crate::error::{Result, StoreError};
 use crate::leases::LeaseRecord;
@@ -55,8 +55,9 @@ pub struct Journal {
 }
 
 struct Waiting {
-    entry: Entry,
-    done: oneshot::Sender<Result<ChainedEvent>>,
+    record: AuditRecord,
+    lease: Option<LeaseRecord>,
+    done: oneshot::Sender<Result<AuditRecord>>,
 }
 
 impl Journal {
@@ -73,10 +74,14 @@ impl Journal {
 
     /// Records an event, and the new lease with it; returns when both are durable. With an error,
     /// no answer may leave.
-    pub async fn record(&self, entry: impl Into<Entry>) -> Result<ChainedEvent> {
+    pub async fn record(&self, entry: impl Into<Entry>) -> Result<AuditRecord> {
+        let Entry { event, lease } = entry.into();
         let (done, answer) = oneshot::channel();
         let closed = StoreError::Unavailable { source: None };
-        if self.queue.send(Waiting { entry: entry.into(), done }).await.is_err() {
+        // Made ready here, side by side with others, and not by the writer for whom all wait.
+        let record = AuditRecord::without_place(&self.chain.name, event);
+        let waiting = Waiting { record, lease: lease.map(LeaseRecord::new), done };
+        if self.queue.send(waiting).await.is_err() {
             return Err(closed);
         }
         answer.await.unwrap_or(Err(closed))
@@ -88,29 +93,30 @@ impl Journal {
         &self,
         mut change: Change,
         events: impl IntoIterator<Item = AuditEvent>,
-    ) -> Result<Vec<ChainedEvent>> {
-        let events: Vec<AuditEvent> = events.into_iter().collect();
+    ) -> Result<Vec<AuditRecord>> {
+        let ready = |event| AuditRecord::without_place(&self.chain.name, event);
+        let mut records: Vec<AuditRecord> = events.into_iter().map(ready).collect();
         // From here to its end the transaction waits for nothing but the database.
         let mut head = self.chain.head.lock().await;
         *head = None;
         let mut races = 0;
-        let records = loop {
+        loop {
             let end = audit::read_head(&mut On::from(&mut change), &self.chain.name).await?;
-            let records = self.chain.continued(end, events.iter().cloned());
+            self.chain.place(end, &mut records);
             let mut on = On::from(&mut change);
             // A refused statement must not be the end of the whole transaction.
             on.execute("SAVEPOINT chain".to_owned(), Vec::new()).await?;
             match on.insert_all(&records).await {
-                Ok(()) => break records,
+                Ok(()) => break,
                 // Another server writes to the same chain, and was faster.
                 Err(error) if error.is_unique_violation() && races < RACES => races += 1,
                 Err(error) => return Err(error),
             }
             on.execute("ROLLBACK TO SAVEPOINT chain".to_owned(), Vec::new()).await?;
-        };
+        }
         change.commit().await?;
-        *head = end_of(&records);
-        Ok(records.into_iter().map(chained).collect())
+        *head = records.last().map(AuditRecord::end);
+        Ok(records)
     }
 
     /// Takes no more entries, writes those that wait, and returns when that is done.
@@ -138,33 +144,18 @@ struct Chain {
     head: Mutex<Option<Head>>,
 }
 
-/// The last sequence number, and its hash.
-type Head = (i64, String);
-
 impl Chain {
-    /// Gives each event its place after `head`.
-    fn continued(&self, head: Head, entries: impl Iterator<Item = AuditEvent>) -> Vec<AuditRecord> {
+    /// Gives each record its place after `head`, one after the other.
+    fn place<'r>(&self, head: Head, records: impl IntoIterator<Item = &'r mut AuditRecord>) {
         let (mut sequence, mut previous_hash) = head;
-        let mut records = Vec::with_capacity(entries.size_hint().0);
-        for event in entries {
+        for record in records {
             sequence += 1;
-            let canonical = audit::canonical(&event);
-            let hash = (self.link)(&previous_hash, &canonical);
-            records.push(AuditRecord {
-                chain: self.name.clone(),
-                sequence,
-                event,
-                canonical,
-                previous_hash: std::mem::replace(&mut previous_hash, hash.clone()),
-                hash,
-            });
+            let hash = (self.link)(&previous_hash, &record.canonical);
+            record.sequence = sequence;
+            record.previous_hash = std::mem::replace(&mut previous_hash, hash.clone());
+            record.hash = hash;
         }
-        records
     }
-}
-
-fn end_of(records: &[AuditRecord]) -> Option<Head> {
-    records.last().map(|last| (last.sequence, last.hash.clone()))
 }
 
 struct Writer {
@@ -192,23 +183,20 @@ impl Writer {
 
     /// Writes a group and tells each caller.
     async fn commit(&self, mut group: Vec<Waiting>) {
-        match self.write(&group).await {
-            Ok(events) => {
-                for (waiting, event) in group.into_iter().zip(events) {
+        match self.write(&mut group).await {
+            Ok(()) => {
+                for waiting in group {
                     // A caller that has gone away does not undo what happened.
-                    let _ = waiting.done.send(Ok(event));
+                    let _ = waiting.done.send(Ok(waiting.record));
                 }
             }
             // The database refused one of them: that must not hit the others.
             Err(StoreError::Database { .. } | StoreError::AlreadyExists { .. })
                 if group.len() > 1 =>
             {
-                for waiting in group.drain(..) {
-                    let result = self.write(std::slice::from_ref(&waiting)).await;
-                    let result = result.and_then(|mut events| {
-                        events.pop().ok_or(StoreError::Unavailable { source: None })
-                    });
-                    let _ = waiting.done.send(result);
+                for mut waiting in group {
+                    let written = self.write(std::slice::from_mut(&mut waiting)).await;
+                    let _ = waiting.done.send(written.map(|()| waiting.record));
                 }
             }
             Err(error) => {
@@ -221,16 +209,13 @@ impl Writer {
 
     /// Writes a group as one transaction, again if another process was faster. The end of the
     /// chain is then read within the transaction: on SQLite that cannot lose a second time.
-    async fn write(&self, group: &[Waiting]) -> Result<Vec<ChainedEvent>> {
-        let leases: Vec<LeaseRecord> = group
-            .iter()
-            .filter_map(|waiting| waiting.entry.lease.clone().map(LeaseRecord::new))
-            .collect();
+    async fn write(&self, group: &mut [Waiting]) -> Result<()> {
+        let is_one_statement = group.iter().all(|waiting| waiting.lease.is_none());
         let mut is_known = true;
         let mut races = 0;
         loop {
             // One statement is a transaction by itself, at a third of the hops.
-            let mut on = if is_known && leases.is_empty() {
+            let mut on = if is_known && is_one_statement {
                 On::hold(&self.store).await?
             } else {
                 On::from(&self.store).together().await?
@@ -240,12 +225,11 @@ impl Writer {
                 Some(known) => known,
                 None => audit::read_head(&mut on, &self.chain.name).await?,
             };
-            let events = group.iter().map(|waiting| waiting.entry.event.clone());
-            let records = self.chain.continued(end.clone(), events);
-            match store_all(on, &records, &leases).await {
+            self.chain.place(end.clone(), group.iter_mut().map(|waiting| &mut waiting.record));
+            match store_all(on, group).await {
                 Ok(()) => {
-                    *head = end_of(&records);
-                    return Ok(records.into_iter().map(chained).collect());
+                    *head = group.last().map(|waiting| waiting.record.end());
+                    return Ok(());
                 }
                 Err(error) if error.is_unique_violation() => {
                     races += 1;
@@ -260,17 +244,8 @@ impl Writer {
     }
 }
 
-async fn store_all(mut on: On<'_>, records: &[AuditRecord], leases: &[LeaseRecord]) -> Result<()> {
-    on.insert_all(leases).await?;
-    on.insert_all(records).await?;
+async fn store_all(mut on: On<'_>, group: &[Waiting]) -> Result<()> {
+    on.insert_all(group.iter().filter_map(|waiting| waiting.lease.as_ref())).await?;
+    on.insert_all(group.iter().map(|waiting| &waiting.record)).await?;
     on.finish().await
-}
-
-fn chained(record: AuditRecord) -> ChainedEvent {
-    ChainedEvent {
-        sequence: record.sequence,
-        event: record.event,
-        previous_hash: record.previous_hash,
-        hash: record.hash,
-    }
 }

@@ -135,12 +135,15 @@ impl On<'_> {
     ///
     /// The statement has places for the next power of two of rows, so that a handful of statements,
     /// prepared once, serves every number; what is left over is NULL and filtered out again.
-    pub(crate) async fn insert_all<R: Record>(&mut self, records: &[R]) -> Result<()> {
-        let mut params: Vec<Param> = records.iter().flat_map(Record::params).collect();
+    pub(crate) async fn insert_all<'r, R: Record + 'r>(
+        &mut self,
+        records: impl IntoIterator<Item = &'r R>,
+    ) -> Result<()> {
+        let mut params: Vec<Param> = records.into_iter().flat_map(Record::params).collect();
         let Some(first) = params.get(..R::PARTS.len()) else { return Ok(()) };
         let nothing: Vec<Param> = first.iter().map(Param::to_null).collect();
-        let places = records.len().next_power_of_two();
-        for _ in records.len()..places {
+        let count = params.len() / nothing.len();
+        for _ in count..count.next_power_of_two() {
             params.extend_from_slice(&nothing);
         }
         // SQLite looks up each numbered place in a list of all of them; PostgreSQL knows no other.

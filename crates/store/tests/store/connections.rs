@@ -1,7 +1,5 @@
 //! Connections.
 
-use std::time::Instant;
-
 use keyferry_domain::connection::{Health, HealthStatus};
 use keyferry_domain::id::UserId;
 use keyferry_domain::{Scope, Timestamp};
