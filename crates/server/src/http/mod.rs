@@ -4,6 +4,7 @@
 //! Nothing here decides who may do what. Status codes of errors are chosen in `problem` alone.
 
 mod answer;
+mod api;
 mod extract;
 pub mod openapi;
 pub mod problem;
@@ -26,7 +27,6 @@ mod repositories;
 mod runner;
 mod runners;
 mod runs;
-mod service;
 mod sessions;
 mod signpost;
 mod tokens;
@@ -42,9 +42,9 @@ use keyferry_domain::id::RequestId;
 use tokio_util::task::TaskTracker;
 use utoipa_axum::routes;
 
+pub use self::api::Api;
 use self::openapi::Operations;
 use self::problem::Failure;
-pub use self::service::Api;
 use crate::throttle::Throttle;
 
 /// What every handler can reach.
